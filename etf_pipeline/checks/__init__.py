@@ -1,0 +1,1 @@
+"""Data-quality checks that appear as Dagster asset checks."""

@@ -1,0 +1,90 @@
+"""Sessions, trading weeks and rebalance dates of the A-share market.
+
+Here: everything that follows from the list of sessions alone. Not here: Dagster partitions (`partitions.py`)
+and the current date, which callers pass in.
+"""
+
+from datetime import date, time
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+SHANGHAI = "Asia/Shanghai"
+_FIRST_DAY = "1990-12-19"
+
+
+@lru_cache(maxsize=1)
+def _xshg_sessions() -> pd.DatetimeIndex:
+    # imported here: the library takes a second to load, and most processes need no calendar
+    from exchange_calendars import get_calendar
+
+    return get_calendar("XSHG", start=_FIRST_DAY).sessions.as_unit("us")
+
+
+def sessions_between(start: date, end: date) -> pd.DatetimeIndex:
+    """Sessions of the Shanghai exchange from `start` to `end`, both included (naive dates, ascending).
+
+    Raises:
+        ValueError: `end` lies beyond the last day the exchange's holidays are known for.
+    """
+    sessions = _xshg_sessions()
+    if pd.Timestamp(end) > sessions[-1] + pd.Timedelta(days=15):
+        raise ValueError(f"the XSHG calendar ends on {sessions[-1]:%Y-%m-%d}; {end} is beyond it")
+    return sessions[(sessions >= pd.Timestamp(start)) & (sessions <= pd.Timestamp(end))]
+
+
+def last_calendar_session() -> date:
+    """Last session whose holidays the calendar library knows."""
+    return _xshg_sessions()[-1].date()
+
+
+def sessions_after(days: pd.Series | pd.DatetimeIndex, count: int) -> pd.DatetimeIndex:
+    """The `count`-th session strictly after each day; with `count` 0 the days themselves.
+
+    NaT stays NaT; so does a day with fewer than `count` known sessions after it.
+    """
+    index = pd.DatetimeIndex(days)
+    if count == 0:
+        return index
+    sessions = _xshg_sessions()
+    position = sessions.searchsorted(index, side="right") + count - 1
+    missing = index.isna() | (position >= len(sessions))
+    return sessions[np.where(missing, 0, position)].where(~missing)
+
+
+def moments(days: pd.Series | pd.DatetimeIndex, at: time) -> pd.DatetimeIndex:
+    """UTC moments of Shanghai clock time `at` on each day (NaT stays NaT)."""
+    offset = pd.Timedelta(hours=at.hour, minutes=at.minute)
+    return (pd.DatetimeIndex(days).normalize() + offset).tz_localize(SHANGHAI).tz_convert("UTC").as_unit("us")
+
+
+def decision_moments(days: pd.DatetimeIndex, sessions_later: int, at: time) -> pd.DatetimeIndex:
+    """When the decision about each signal day is taken (UTC): `sessions_later` sessions on, at `at` in Shanghai."""
+    return moments(sessions_after(days, sessions_later), at)
+
+
+def week_ends(sessions: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Last session of every calendar week (Monday to Sunday) that has a session in `sessions`.
+
+    A week cut by the end of `sessions` yields its last session there: pass whole weeks, or the full calendar.
+    """
+    weeks = sessions.to_period("W-SUN")
+    return sessions[np.append(weeks[1:] != weeks[:-1], True)] if len(sessions) else sessions
+
+
+def rebalance_dates(start: date, end: date, anchor: date, every_weeks: int) -> pd.DatetimeIndex:
+    """Signal dates from `start` to `end`: every `every_weeks`-th trading week end, counted from `anchor`.
+
+    Weeks are counted backwards from the anchor too. Only complete weeks count: with `end` in mid-week that week
+    gives no date, because week ends come from the whole calendar.
+
+    Raises:
+        ValueError: `anchor` is not the end of a trading week.
+    """
+    ends = week_ends(_xshg_sessions())
+    position = int(ends.searchsorted(pd.Timestamp(anchor)))
+    if position == len(ends) or ends[position] != pd.Timestamp(anchor):
+        raise ValueError(f"the rebalance anchor {anchor} is not the last session of a trading week")
+    dates = ends[position % every_weeks :: every_weeks]
+    return dates[(dates >= pd.Timestamp(start)) & (dates <= pd.Timestamp(end))]

@@ -1,0 +1,145 @@
+"""Settings: the strategy's numbers (`parameters.yaml`) and where a deployment reads and writes.
+
+`Parameters` decide what is computed and are hashed into every result. `Deployment` says from which source,
+into which lake and over which days; it never changes what a given day's result is.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import date, time
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FACTORS = ("flow", "level", "change", "divergence")
+Factor = Literal["flow", "level", "change", "divergence"]
+
+
+class SettingsError(ValueError):
+    """A parameter or deployment setting is unknown or has a value it cannot take."""
+
+
+class Parameters(BaseModel):
+    """Frozen numbers of the strategy; meaning, unit, reason and source of each stand in `parameters.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheme: Literal["citic", "sw"]
+    rebalance_anchor: date
+    rebalance_every_weeks: int = Field(ge=1)
+    decision_sessions_after: int = Field(ge=0)
+    decision_time: time
+    rsi_periods: int = Field(ge=2)
+    size_large_index: str
+    size_small_index: str
+    growth_index: str
+    value_index: str
+    size_lambda: float = Field(gt=0)
+    growth_value_lambda: float = Field(gt=0)
+    momentum_weeks: int = Field(ge=1)
+    factors: tuple[Factor, ...] = Field(min_length=1)
+    flow_measure: Literal["share_change", "net_subscription"]
+    level_measure: Literal["auto", "penetration", "share"]
+    change_weeks: int = Field(ge=1)
+    top_n: int = Field(ge=1)
+    missing_industries_limit: float = Field(ge=0, le=1)
+    disclosed_months: int = Field(ge=0)
+    disclosure_quorum: float = Field(gt=0, le=1)
+    simulation_window_sessions: int = Field(ge=2)
+    share_value_age_limit_sessions: int = Field(ge=0)
+    flow_interval_limit_sessions: int = Field(ge=1)
+    stale_weights_days: int = Field(ge=1)
+    split_price_jump: float = Field(gt=0)
+    split_integer_tolerance: float = Field(gt=0, lt=0.25)
+    split_suspect_ratio: float = Field(gt=1)
+    conservation_tolerance: float = Field(gt=0)
+    short_file_ratio: float = Field(gt=0, lt=1)
+    freshness_limit_sessions: int = Field(ge=0)
+
+    @classmethod
+    def load(cls, overrides: Mapping[str, Any] | None = None, path: Path | None = None) -> Self:
+        """Parameters of `parameters.yaml` (or `path`, a file of the same form), some replaced.
+
+        Raises:
+            SettingsError: an unknown name, or a value outside its domain; the message lists each.
+        """
+        values = {name: entry["value"] for name, entry in describe_parameters(path).items()}
+        try:
+            return cls.model_validate({**values, **(overrides or {})})
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise SettingsError(f"parameters: {problems}. Names and units: etf_pipeline/parameters.yaml") from error
+
+    @property
+    def hash(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of all values; equal values, equal hash."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
+
+    def dbt_vars(self) -> dict[str, Any]:
+        """The values SQL models read with `var()`, in JSON types."""
+        return self.model_dump(mode="json")
+
+
+def describe_parameters(path: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Every parameter with its value, unit, reason and source, in file order."""
+    text = path.read_text(encoding="utf-8") if path else _packaged_parameters()
+    return yaml.safe_load(text)
+
+
+@lru_cache(maxsize=1)
+def _packaged_parameters() -> str:
+    return files("etf_pipeline").joinpath("parameters.yaml").read_text(encoding="utf-8")
+
+
+class Deployment(BaseModel):
+    """Where data comes from and goes to: source, data folder, lake, and the days to cover.
+
+    `start` and `end` default to the span of the source. `parameters` are overrides by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = "sample"
+    data: Path | None = None
+    lake: Path = Path("lake")
+    start: date | None = None
+    end: date | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Deployment named by ETF_PIPELINE_SOURCE, _DATA, _LAKE, _START, _END and _PARAMETERS (JSON).
+
+        Raises:
+            SettingsError: a variable that cannot be read; the message names it.
+        """
+        names = {name: f"ETF_PIPELINE_{name.upper()}" for name in cls.model_fields}
+        given: dict[str, Any] = {n: os.environ[v] for n, v in names.items() if os.environ.get(v)}
+        try:
+            if "parameters" in given:
+                given["parameters"] = json.loads(given["parameters"])
+            return cls.model_validate(given)
+        except (ValidationError, json.JSONDecodeError) as error:
+            raise SettingsError(f"environment ({', '.join(names[n] for n in given)}): {error}") from error
+
+    def to_env(self) -> dict[str, str]:
+        """Environment variables from which `from_env` makes an equal deployment."""
+        values = {
+            "source": self.source,
+            "data": str(self.data.absolute()) if self.data else "",
+            "lake": str(self.lake.absolute()),
+            "start": self.start.isoformat() if self.start else "",
+            "end": self.end.isoformat() if self.end else "",
+            "parameters": json.dumps(self.parameters, sort_keys=True, default=str),
+        }
+        return {f"ETF_PIPELINE_{name.upper()}": value for name, value in values.items()}
+
+    def load_parameters(self) -> Parameters:
+        """The strategy's parameters with this deployment's overrides applied."""
+        return Parameters.load(self.parameters)

@@ -1,0 +1,1 @@
+"""Where raw data comes from: one module per source, each turning its payload into canonical frames."""
