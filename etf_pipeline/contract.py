@@ -45,6 +45,7 @@ class Column(_Frozen):
     nullable: bool = False
     optional: bool = False
     future: bool = False
+    session: bool = False
     minimum: float | None = None
     above: float | None = None
     maximum: float | None = None
@@ -54,12 +55,14 @@ class Column(_Frozen):
 class KnownFrom(_Frozen):
     """Default first moment of knowledge: `sessions` sessions after `column`, at `time` in Shanghai.
 
-    With `sessions` 0 it is that very day. Where `column` is empty, `otherwise` applies.
+    With `sessions` 0 it is that very day. Where `column` is empty, `otherwise` applies. Only facts announced `ahead`
+    may be known before that day begins.
     """
 
     column: str
     sessions: int
     time: time
+    ahead: bool = False
     otherwise: "KnownFrom | None" = Field(default=None, alias="else")
 
 
@@ -70,6 +73,14 @@ class SetSum(_Frozen):
     of: str
     minimum: float
     maximum: float
+
+
+class Stays(_Frozen):
+    """Rows that agree in `columns` are stays from `start` to before `end`, which do not overlap."""
+
+    columns: tuple[str, ...]
+    start: str
+    end: str
 
 
 class Dataset(_Frozen):
@@ -84,6 +95,7 @@ class Dataset(_Frozen):
     partition_column: str | None = None
     known_from: KnownFrom | None = None
     set_sum: SetSum | None = None
+    stays: Stays | None = None
 
     @property
     def date_column(self) -> str | None:

@@ -1,0 +1,77 @@
+with split_in_interval as (
+
+    select
+        observation.etf_code,
+        observation.trade_date,
+        product(event.new_per_old) as split_factor,
+        bool_or(event.is_inferred) as is_inferred
+    from {{ ref('int_etf__observation') }} as observation
+    inner join {{ ref('int_etf__split_event') }} as event
+        on
+            observation.etf_code = event.etf_code
+            and observation.previous_date < event.ex_date
+            and observation.trade_date >= event.ex_date
+    group by all
+
+),
+
+measured as (
+
+    select
+        observation.*,
+        coalesce(split.split_factor, 1) as split_factor,
+        split.is_inferred,
+        observation.shares / observation.previous_shares as share_ratio,
+        greatest(share_ratio, 1 / share_ratio) >= {{ var('split_suspect_ratio') }}
+        and observation.interval_sessions <= {{ var('flow_interval_limit_sessions') }} as is_jump
+    from {{ ref('int_etf__observation') }} as observation
+    left join split_in_interval as split using (etf_code, trade_date)
+
+),
+
+judged as (
+
+    select
+        *,
+        case
+            -- a split the shares did not follow: one of the two files is wrong
+            when is_inferred is not null and abs(ln(share_ratio / split_factor)) >= abs(ln(share_ratio))
+                then 'suspected'
+            when is_inferred then 'inferred'
+            when not is_inferred then 'listed'
+            when is_jump and not has_price then 'suspected'
+            else 'none'
+        end as own_status
+    from measured
+
+),
+
+settled as (
+
+    select
+        * exclude (own_status),
+        -- shares that follow a split one file late
+        case
+            when
+                own_status = 'none' and is_jump
+                and lag(own_status) over (partition by etf_code order by trade_date) = 'suspected'
+                then 'suspected'
+            else own_status
+        end as split_status
+    from judged
+
+)
+
+select
+    *,
+    case
+        when split_status <> 'suspected' and interval_sessions <= {{ var('flow_interval_limit_sessions') }}
+            then (shares - previous_shares * split_factor) * unit_nav
+    end as interval_net_creation_cny,
+    case when interval_sessions = 1 then interval_net_creation_cny end as net_creation_cny,
+    -- the published form mixes NAV and price; only the split is taken out of the raw close
+    case
+        when split_status <> 'suspected' and interval_sessions = 1
+            then shares * unit_nav - previous_shares * previous_unit_nav * (close * split_factor / previous_close)
+    end as net_subscription_cny
+from settled

@@ -1,0 +1,93 @@
+with universe as (
+
+    select
+        info.etf_code,
+        info.index_code,
+        theme.industry_code as theme_industry_code,
+        info.is_enhanced,
+        coalesce(info.list_date, date '1990-01-01') as list_date,
+        coalesce(info.delist_date, date '9999-12-31') as delist_date
+    from {{ ref('stg_etf__info') }} as info
+    left join {{ ref('stg_industry__theme') }} as theme using (theme)
+    where info.asset_scope = 'aShareStockEtf'
+
+),
+
+shares as (
+
+    {{ newest_known("(select * from " ~ ref('int_etf__observation') ~ ")", 'etf_code', 'trade_date') }}
+
+),
+
+prices as (
+
+    {{ newest_known("(select * from " ~ ref('int_etf__price') ~ " where price is not null)", 'etf_code', 'trade_date') }}
+
+),
+
+grid as (
+
+    select
+        universe.etf_code,
+        universe.index_code,
+        universe.theme_industry_code,
+        universe.is_enhanced,
+        session.trade_date,
+        session.week_end,
+        session.session_number
+    from universe
+    inner join (select etf_code, min(trade_date) as first_date from shares group by all) as span using (etf_code)
+    inner join {{ ref('stg_calendar__session') }} as session
+        on
+            session.trade_date >= greatest(span.first_date, universe.list_date)
+            and session.trade_date < universe.delist_date
+            and session.trade_date <= (select max(trade_date) from {{ ref('stg_etf__share') }})
+
+),
+
+with_shares as (
+
+    select grid.*, shares.shares, shares.trade_date as share_date, shares.session_number as share_session
+    from grid
+    asof join shares on grid.etf_code = shares.etf_code and grid.trade_date >= shares.known_date
+
+),
+
+with_price as (
+
+    select with_shares.*, prices.price, prices.trade_date as price_date
+    from with_shares
+    asof join prices on with_shares.etf_code = prices.etf_code and with_shares.trade_date >= prices.known_date
+
+),
+
+with_split as (
+
+    select
+        with_price.*,
+        coalesce(at_share.cumulative_factor, 1) as share_factor,
+        coalesce(at_price.cumulative_factor, 1) as price_factor
+    from with_price
+    asof left join {{ ref('int_etf__split_event') }} as at_share
+        on with_price.etf_code = at_share.etf_code and with_price.share_date >= at_share.ex_date
+    asof left join {{ ref('int_etf__split_event') }} as at_price
+        on with_price.etf_code = at_price.etf_code and with_price.price_date >= at_price.ex_date
+
+)
+
+select
+    valued.etf_code,
+    valued.index_code,
+    valued.theme_industry_code,
+    valued.is_enhanced,
+    valued.trade_date,
+    valued.week_end,
+    valued.share_date,
+    valued.price_date,
+    -- shares seen before a split and a price seen after it (or the reverse) are brought to one basis
+    valued.shares * valued.price * valued.price_factor / valued.share_factor as held_value_cny
+from with_split as valued
+inner join {{ ref('stg_calendar__session') }} as price_session on valued.price_date = price_session.trade_date
+where
+    valued.session_number - valued.share_session <= {{ var('share_value_age_limit_sessions') }}
+    and valued.session_number - price_session.session_number <= {{ var('share_value_age_limit_sessions') }}

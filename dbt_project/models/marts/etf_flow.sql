@@ -1,0 +1,63 @@
+with days as (
+
+    select etf_code, trade_date
+    from {{ ref('stg_etf__share') }}
+
+    union
+
+    select etf_code, trade_date
+    from {{ ref('int_etf__price') }}
+
+),
+
+dividends as (
+
+    select etf_code, ex_date as trade_date, sum(cash_per_share) as cash_per_share
+    from {{ ref('stg_etf__dividend') }}
+    group by all
+
+)
+
+select
+    days.etf_code,
+    days.trade_date,
+    info.asset_scope,
+    share.shares,
+    price.unit_nav,
+    price.close,
+    share.shares * price.unit_nav as aum_cny,
+    share.shares * price.close as circulating_value_cny,
+    flow.net_creation_cny,
+    flow.net_subscription_cny,
+    flow.previous_date as previous_observation_date,
+    cast(flow.interval_sessions as integer) as interval_sessions,
+    flow.interval_net_creation_cny,
+    flow.previous_shares * dividends.cash_per_share as dividend_cny,
+    flow.split_factor,
+    flow.split_status,
+    coalesce(event.ex_date is not null, false) as is_split_day,
+    coalesce(
+        info.etf_code is not null
+        and info.universe_exclusion is null
+        and days.trade_date >= coalesce(info.list_date, date '1990-01-01')
+        and days.trade_date < coalesce(info.delist_date, date '9999-12-31'),
+        false
+    ) as in_universe,
+    case
+        when info.etf_code is null then 'not in etf_info'
+        when info.universe_exclusion is not null then info.universe_exclusion
+        when days.trade_date < info.list_date then 'not listed yet'
+        when days.trade_date >= info.delist_date then 'delisted'
+    end as universe_exclusion,
+    coalesce(event.cumulative_factor, held_factor.cumulative_factor, 1) as cumulative_split_factor,
+    '{{ var("source_label") }}' as source
+from days
+left join {{ ref('stg_etf__info') }} as info using (etf_code)
+left join {{ ref('stg_etf__share') }} as share using (etf_code, trade_date)
+left join {{ ref('int_etf__price') }} as price using (etf_code, trade_date)
+left join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
+left join dividends using (etf_code, trade_date)
+left join {{ ref('int_etf__split_event') }} as event
+    on days.etf_code = event.etf_code and days.trade_date = event.ex_date
+asof left join {{ ref('int_etf__split_event') }} as held_factor
+    on days.etf_code = held_factor.etf_code and days.trade_date >= held_factor.ex_date

@@ -1,0 +1,1 @@
+{{ with_known_date(source('raw', 'etf_share')) }}

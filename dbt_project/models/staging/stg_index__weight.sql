@@ -1,0 +1,15 @@
+with known as (
+
+    {{ with_known_date(source('raw', 'index_weight')) }}
+
+)
+
+select
+    index_code,
+    as_of_date,
+    known_date,
+    stock_code,
+    weight,
+    regexp_matches(stock_code, '\.(SH|SZ|BJ)$') as is_a_share
+from known
+where weight > 0

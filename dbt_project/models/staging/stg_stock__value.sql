@@ -1,0 +1,8 @@
+with known as (
+
+    {{ with_known_date(source('raw', 'stock_value')) }}
+
+)
+
+select stock_code, trade_date, known_date, float_market_value as float_market_value_cny
+from known

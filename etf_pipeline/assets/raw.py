@@ -1,0 +1,92 @@
+"""Raw assets: one per dataset of the contract, ingested from the source into the lake.
+
+Here: asking the source for a range of partitions and writing it. Not here: any repair or computation.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+
+import dagster as dg
+import pandas as pd
+
+from etf_pipeline.contract import Dataset, load_contract
+from etf_pipeline.core.calendar import last_calendar_session, sessions_between
+from etf_pipeline.partitions import raw_partitions, selected_window
+from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.sources.base import NotAvailable, Source, SourceError, TransientSourceError
+
+_PREVIEW_ROWS = 5
+_MAX_RETRIES = 5
+
+
+def raw_assets(start: date, end: date | None) -> list[dg.AssetsDefinition]:
+    """An asset `raw/<dataset>` for every dataset of the contract, partitioned from `start` to `end`."""
+    partitions = raw_partitions(start, end)
+    return [_raw_asset(dataset, partitions[dataset.partition]) for dataset in load_contract().values()]
+
+
+def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["raw", dataset.name],
+        group_name="raw",
+        description=f"{dataset.description} {'Required.' if dataset.required else 'Optional.'}",
+        partitions_def=partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,
+        kinds={"parquet"},
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                columns=[
+                    dg.TableColumn(c.name, c.type, f"{c.description}{f' [{c.unit}]' if c.unit else ''}")
+                    for c in dataset.columns.values()
+                ]
+            )
+        },
+    )
+    def ingest(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+        note = pipeline.source_notes.get(dataset.name)
+        start, end = selected_window(context) or pipeline.span
+        if dataset.date_column is not None and pipeline.deployment.end:
+            end = min(end, pipeline.deployment.end)
+        try:
+            frame = _fetch(pipeline.source, dataset, start, end)
+        except TransientSourceError as error:
+            raise dg.RetryRequested(_MAX_RETRIES, error.retry_after_seconds) from error
+        if isinstance(frame, NotAvailable):
+            if dataset.required:
+                raise SourceError(f"{dataset.name} is required: {frame.reason}")
+            context.log.info("%s: not available: %s", dataset.name, frame.reason)
+            return dg.MaterializeResult(metadata={"available": False, "reason": frame.reason})
+        if dataset.name == "trading_calendar":
+            start, end = frame["trade_date"].min().date(), frame["trade_date"].max().date()
+        pipeline.lake.write_raw(dataset, frame, start, end)
+        return dg.MaterializeResult(metadata=_metadata(dataset, frame, pipeline.source.label, note))
+
+    return ingest
+
+
+def _fetch(source: Source, dataset: Dataset, start: date, end: date) -> pd.DataFrame | NotAvailable:
+    if dataset.name == "trading_calendar":
+        # the exchange announces its calendar a year ahead, so it is never cut at the end of the run
+        sessions = sessions_between(date(1990, 1, 1), last_calendar_session())
+        return pd.DataFrame({"trade_date": sessions, "is_open": pd.array([True] * len(sessions), dtype="boolean")})
+    return source.fetch(dataset.name, start, end)
+
+
+def _metadata(
+    dataset: Dataset, frame: pd.DataFrame, label: str, note: str | None
+) -> Mapping[str, dg.MetadataValue | str | int | bool]:
+    metadata: dict[str, dg.MetadataValue | str | int | bool] = {
+        "available": True,
+        "source": label,
+        "dagster/row_count": len(frame),
+        "preview": dg.MetadataValue.md(frame.tail(_PREVIEW_ROWS).to_markdown(index=False)),
+    }
+    instrument = dataset.key[0] if dataset.columns[dataset.key[0]].type == "code" else None
+    if instrument:
+        metadata["instruments"] = int(frame[instrument].nunique())
+    if dataset.date_column and len(frame):
+        metadata["first_date"] = f"{frame[dataset.date_column].min():%Y-%m-%d}"
+        metadata["last_date"] = f"{frame[dataset.date_column].max():%Y-%m-%d}"
+    if note:
+        metadata["note"] = note
+    return metadata

@@ -1,0 +1,128 @@
+"""Warehouse assets: the dbt models, built in a private DuckDB file and published as Parquet when their tests pass.
+
+Here: running dbt, turning its results into Dagster events, exporting marts. Not here: SQL (`dbt_project/`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+import duckdb
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource
+from dagster_dbt.asset_utils import build_dbt_specs
+
+from etf_pipeline.resources.dbt import PROJECT_DIR, dbt_executable, dbt_vars, load_manifest
+from etf_pipeline.resources.lake import exclusive_lock
+from etf_pipeline.resources.pipeline import Pipeline
+
+
+class LayerTranslator(DagsterDbtTranslator):
+    """Names dbt resources by their layer: `raw/etf_share`, `staging/stg_etf__share`, `marts/industry_weekly`."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """Key `<layer>/<name>`; the layer of a source is its schema, that of a model its folder."""
+        return dg.AssetKey([_layer(dbt_resource_props), dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """The layer."""
+        return _layer(dbt_resource_props)
+
+
+def _layer(props: Mapping[str, Any]) -> str:
+    return props["source_name"] if props["resource_type"] == "source" else props["fqn"][1]
+
+
+def _unit_test_specs(manifest: Mapping[str, Any]) -> dict[str, dg.AssetCheckSpec]:
+    # dagster-dbt makes checks of data tests only
+    model_keys = {
+        node["name"]: LayerTranslator().get_asset_key(node)
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model"
+    }
+    return {
+        unique_id: dg.AssetCheckSpec(
+            name=test["name"], asset=model_keys[test["model"]], description=test.get("description") or None
+        )
+        for unique_id, test in manifest["unit_tests"].items()
+    }
+
+
+def warehouse_assets() -> list[dg.AssetsDefinition]:
+    """One multi-asset of all dbt models with their data tests and unit tests as asset checks."""
+    manifest = load_manifest()
+    translator = LayerTranslator()
+    specs, data_tests = build_dbt_specs(
+        translator=translator,
+        manifest=manifest,
+        select="fqn:*",
+        exclude="",
+        selector="",
+        io_manager_key=None,
+        project=None,
+    )
+    unit_tests = _unit_test_specs(manifest)
+
+    @dg.multi_asset(
+        name="warehouse",
+        specs=specs,
+        check_specs=[*data_tests, *unit_tests.values()],
+        can_subset=True,
+        allow_arbitrary_check_specs=True,
+        pool="warehouse",
+    )
+    def warehouse(
+        context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetMaterialization | dg.Output | dg.AssetCheckResult | dg.AssetObservation]:
+        lake = pipeline.lake
+        with exclusive_lock(lake.warehouse.with_suffix(".lock")):
+            with duckdb.connect(lake.warehouse) as connection:
+                lake.create_raw_views(connection, pipeline.deployment.end)
+            target = lake.warehouse.parent / "dbt"
+            invocation = DbtCliResource(
+                project_dir=str(PROJECT_DIR), profiles_dir=str(PROJECT_DIR), dbt_executable=dbt_executable()
+            ).cli(
+                ["build", "--vars", json.dumps(dbt_vars(pipeline))],
+                manifest=manifest,
+                dagster_dbt_translator=translator,
+                raise_on_error=False,
+                context=context,
+                target_path=target,
+            )
+            yield from invocation.stream()
+            results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
+            yield from _unit_test_results(results, unit_tests, context.selected_asset_check_keys)
+            failures = [r for r in results if r["status"] in ("error", "fail")]
+            if failures or not invocation.is_successful():
+                raise dg.Failure(
+                    f"{len(failures)} dbt nodes failed; nothing was published",
+                    metadata={r["unique_id"]: (r["message"] or r["status"])[:1000] for r in failures},
+                )
+            built = {r["unique_id"] for r in results if r["status"] == "success"}
+            with duckdb.connect(lake.warehouse, read_only=True) as connection:
+                for unique_id in sorted(built):
+                    node = manifest["nodes"].get(unique_id)
+                    if node and _layer(node) == "marts":
+                        _publish(connection, pipeline, node)
+
+    return [warehouse]
+
+
+def _unit_test_results(
+    results: list[dict[str, Any]], specs: Mapping[str, dg.AssetCheckSpec], selected: set[dg.AssetCheckKey]
+) -> Iterator[dg.AssetCheckResult]:
+    for result in results:
+        spec = specs.get(result["unique_id"])
+        if spec and spec.key in selected:
+            yield dg.AssetCheckResult(
+                passed=result["status"] == "pass",
+                asset_key=spec.asset_key,
+                check_name=spec.name,
+                metadata={"seconds": result["execution_time"], "message": result["message"] or "as expected"},
+            )
+
+
+def _publish(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, node: Mapping[str, Any]) -> None:
+    order = ", ".join(node["config"]["meta"]["key"])
+    rows = connection.execute(f"SELECT * FROM {node['alias']} ORDER BY {order}").to_arrow_table()
+    pipeline.lake.publish(node["name"], rows, pipeline.parameters.hash)

@@ -1,0 +1,246 @@
+"""The lake: Parquet files written atomically, and the catalogue of views that users open.
+
+    <lake>/lake.json                 which source fills this lake
+    <lake>/raw/<dataset>/2024.parquet   canonical rows, one file a year (snapshots: snapshot.parquet)
+    <lake>/published/<table>.parquet    results, one file a table
+    <lake>/etf.duckdb                views over the published files
+    <lake>/build/                    private to the step that builds the warehouse
+
+Every write goes to a temporary name first and is renamed when complete, so a reader sees the old file or the new
+one and a killed process leaves nothing half-written. A file whose content would not change is not touched.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from etf_pipeline.contract import Dataset, load_contract
+
+CATALOGUE = "etf.duckdb"
+_LAYOUT = 1
+
+
+class LakeError(Exception):
+    """The lake holds something other than what is asked of it; the message says what to do."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        if path.exists() and _same_bytes(path, temporary):
+            return
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` alone; the system frees it when the process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _same_bytes(left: Path, right: Path) -> bool:
+    return left.stat().st_size == right.stat().st_size and left.read_bytes() == right.read_bytes()
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Reads and writes one lake folder."""
+
+    root: Path
+
+    @property
+    def catalogue(self) -> Path:
+        """The DuckDB file users open."""
+        return self.root / CATALOGUE
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file dbt builds in; private to the step that holds its lock."""
+        return self.root / "build" / "warehouse.duckdb"
+
+    def claim(self, source_label: str) -> None:
+        """Bind the lake to one source, so that synthetic and real data never mix.
+
+        Raises:
+            LakeError: the lake already holds data of another source.
+        """
+        marker = self.root / "lake.json"
+        with exclusive_lock(self.root / ".lock"):
+            if marker.exists():
+                owner = json.loads(marker.read_text(encoding="utf-8"))["source"]
+                if owner != source_label:
+                    raise LakeError(
+                        f"lake {self.root} holds data of {owner!r}; it cannot also take {source_label!r}. "
+                        "Choose another --lake, or remove this one."
+                    )
+                return
+            with atomic_path(marker) as temporary:
+                temporary.write_text(json.dumps({"source": source_label, "layout": _LAYOUT}) + "\n", encoding="utf-8")
+
+    @property
+    def source_label(self) -> str:
+        """Name of the source that fills this lake.
+
+        Raises:
+            LakeError: nothing was ever written here.
+        """
+        marker = self.root / "lake.json"
+        if not marker.exists():
+            raise LakeError(f"no lake at {self.root}: run `etf-pipeline run --lake {self.root}` first")
+        return json.loads(marker.read_text(encoding="utf-8"))["source"]
+
+    def raw_folder(self, dataset: Dataset) -> Path:
+        """Folder of one raw dataset."""
+        return self.root / "raw" / dataset.name
+
+    def raw_files(self, dataset: Dataset) -> list[Path]:
+        """Parquet files of one raw dataset in time order; empty where nothing was ingested."""
+        return sorted(self.raw_folder(dataset).glob("[!.]*.parquet"))
+
+    def write_raw(self, dataset: Dataset, frame: pd.DataFrame, start: date, end: date) -> None:
+        """Replace the rows of `dataset` dated start … end (snapshots: all rows) by `frame`, a canonical frame.
+
+        Rows outside the range stay. The same frame written twice leaves the same bytes.
+
+        Raises:
+            LakeError: `frame` has rows outside the range.
+        """
+        incoming = pa.Table.from_pandas(frame, schema=dataset.schema, preserve_index=False)
+        with exclusive_lock(self.raw_folder(dataset) / ".lock"):
+            if dataset.date_column is None:
+                _write_table(incoming, self.raw_folder(dataset) / "snapshot.parquet")
+                return
+            dates = pd.DatetimeIndex(frame[dataset.date_column])
+            if len(dates) and (dates.min() < pd.Timestamp(start) or dates.max() > pd.Timestamp(end)):
+                raise LakeError(f"{dataset.name}: rows outside {start} … {end}")
+            for year in range(start.year, end.year + 1):
+                self._write_year(dataset, incoming.filter(pa.array(dates.year == year)), year, start, end)
+
+    def _write_year(self, dataset: Dataset, incoming: pa.Table, year: int, start: date, end: date) -> None:
+        path = self.raw_folder(dataset) / f"{year}.parquet"
+        whole_year = start <= date(year, 1, 1) and end >= date(year, 12, 31)
+        if path.exists() and not whole_year:
+            present = pq.read_table(path, schema=dataset.schema)
+            day = pd.DatetimeIndex(present[dataset.date_column].to_pandas())
+            outside = (day < pd.Timestamp(start)) | (day > pd.Timestamp(end))
+            incoming = pa.concat_tables([present.filter(pa.array(outside)), incoming])
+        if incoming.num_rows:
+            _write_table(incoming.sort_by([(column, "ascending") for column in dataset.key]), path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def read_raw(self, dataset: Dataset, end: date | None = None) -> pd.DataFrame:
+        """All rows of a raw dataset, those after `end` left out; an empty frame where nothing was ingested."""
+        files = self.raw_files(dataset)
+        if not files:
+            return dataset.schema.empty_table().to_pandas()
+        frame = pa.concat_tables([pq.read_table(f, schema=dataset.schema) for f in files]).to_pandas(
+            date_as_object=False
+        )
+        if end is not None and dataset.date_column is not None:
+            frame = frame[frame[dataset.date_column] <= pd.Timestamp(end)]
+        return frame.reset_index(drop=True)
+
+    def published_path(self, table: str) -> Path:
+        """Parquet file of a published table."""
+        return self.root / "published" / f"{table}.parquet"
+
+    def publish(self, table: str, rows: pa.Table, settings_hash: str) -> None:
+        """Replace the published `table`; source and settings hash are stored in the file's metadata."""
+        metadata = {b"source": self.source_label.encode(), b"settings_hash": settings_hash.encode()}
+        _write_table(rows.replace_schema_metadata(metadata), self.published_path(table))
+
+    def read_published(self, table: str) -> pd.DataFrame:
+        """Rows of a published table (dates as datetime64).
+
+        Raises:
+            LakeError: the table was not published yet.
+        """
+        path = self.published_path(table)
+        if not path.exists():
+            raise LakeError(f"table {table} is not in lake {self.root} yet: materialise what makes it first")
+        return pq.read_table(path).to_pandas(date_as_object=False)
+
+    def published_tables(self) -> list[str]:
+        """Names of the published tables, sorted."""
+        return sorted(path.stem for path in (self.root / "published").glob("[!.]*.parquet"))
+
+    def build_catalogue(self) -> Path:
+        """Write the catalogue anew, a view for every published table and one for every raw dataset, and swap it in."""
+        with (
+            exclusive_lock(self.root / ".catalogue.lock"),
+            atomic_path(self.catalogue) as temporary,
+            duckdb.connect(temporary) as connection,
+        ):
+            for table in self.published_tables():
+                _create_view(connection, f"main.{table}", [self.published_path(table)])
+            connection.execute("CREATE SCHEMA raw")
+            for dataset in load_contract().values():
+                if files := self.raw_files(dataset):
+                    _create_view(connection, f"raw.{dataset.name}", [files[0].parent / "[0-9s]*.parquet"])
+        return self.catalogue
+
+    def create_raw_views(self, connection: duckdb.DuckDBPyConnection, end: date | None) -> None:
+        """Views `raw.<dataset>` over the raw files, typed and empty where a dataset is absent.
+
+        Rows dated after `end` are left out, except the calendar's, which is known in advance.
+        """
+        connection.execute("CREATE SCHEMA IF NOT EXISTS raw")
+        for dataset in load_contract().values():
+            files = self.raw_files(dataset)
+            if not files:
+                _create_view_as(connection, f"raw.{dataset.name}", _empty_select(dataset))
+                continue
+            cut = dataset.date_column if end is not None and dataset.name != "trading_calendar" else None
+            where = f" WHERE {cut} <= DATE '{end}'" if cut else ""
+            _create_view_as(connection, f"raw.{dataset.name}", f"SELECT * FROM {_scan(files)}{where}")
+
+
+def _scan(files: list[Path]) -> str:
+    names = ", ".join("'" + str(f.absolute()).replace("'", "''") + "'" for f in files)
+    return f"read_parquet([{names}])"
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> None:
+    _create_view_as(connection, name, f"SELECT * FROM {_scan(files)}")
+
+
+def _create_view_as(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
+    connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+
+
+_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.float64(): "DOUBLE",
+    pa.date32(): "DATE",
+    pa.bool_(): "BOOLEAN",
+}
+
+
+def _empty_select(dataset: Dataset) -> str:
+    columns = ", ".join(f"NULL::{_SQL_TYPES.get(f.type, 'TIMESTAMPTZ')} AS {f.name}" for f in dataset.schema)
+    return f"SELECT {columns} WHERE false"

@@ -1,0 +1,447 @@
+"""A folder of Parquet or CSV files as a source, one file (or folder of parts) per dataset.
+
+Here: finding, decoding and renaming files, and what can only be judged by looking at several of them. Not here: the
+rules of a single dataset (`canonical.py`).
+
+`etf_share` is read from `etf_share.parquet`, `.csv`, `.csv.gz`, or from all such files in the folder `etf_share/`.
+An optional `mapping.yaml` beside them adapts files that use other names or units, per dataset:
+
+    etf_share:
+      file: 份额.csv                        # instead of etf_share.*
+      columns: {代码: etf_code, 份额: shares}  # their name: our name
+      units: {shares: 10000}                # our column: factor that turns theirs into ours
+      constants: {scheme: sw}               # our column: one value for all rows
+
+Weight sets with a wrong sum are refused when an ETF in `etf_info` tracks the index. Where none does, no result can
+depend on the set: it is left out and named in the notes, so that one broken set nobody uses does not stop the rest.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
+from etf_pipeline.core.calendar import sessions_between
+from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
+from etf_pipeline.sources.canonical import days_of, examine, off_session, outside_set_sum
+
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+MAPPING_FILE = "mapping.yaml"
+_CALENDAR = "trading_calendar"
+_FLAG_TEXTS = {"true": True, "false": False, "1": True, "0": False}
+
+
+class FileMapping(BaseModel):
+    """How one dataset's file differs from the contract: its name, column names, units and constant columns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    constants: dict[str, str | float | date] = Field(default_factory=dict)
+
+
+@dataclass
+class _Examined:
+    """One dataset after reading: canonical rows (usable only without violations) and what to tell the user."""
+
+    frame: pd.DataFrame
+    violations: list[str]
+    notes: list[str]
+
+
+@dataclass
+class _Snapshot:
+    """What has been read from one state of the folder."""
+
+    stamp: frozenset[tuple[str, int, int]]
+    mapping: Mapping[str, FileMapping] | None = None
+    datasets: dict[str, _Examined] = field(default_factory=dict)
+
+
+class FilesSource:
+    """The files in `folder` as a source. Each file is read once and again only after the folder has changed.
+
+    `today` is the last day dates may be of; by default the current day in Shanghai.
+    """
+
+    def __init__(self, folder: Path, today: date | None = None) -> None:
+        self.folder = folder
+        self._today = today
+        self._contract = load_contract()
+        self._snapshot = _Snapshot(frozenset())
+
+    @property
+    def label(self) -> str:
+        """`files (<name of the folder>)`."""
+        return f"files ({self.folder.absolute().name})"
+
+    @property
+    def span(self) -> tuple[date, date]:
+        """First day in any required dated file, and last day of `etf_share`. Reads only the date columns.
+
+        Raises:
+            SourceError: one of these files is missing, unreadable or holds no readable date.
+        """
+        self._refresh()
+        dated = [d.name for d in self._contract.values() if d.required and d.date_column]
+        days = {name: self._days(name) for name in dated}
+        return min(d.min() for d in days.values()).date(), days["etf_share"].max().date()
+
+    def fetch(self, dataset: str, start: date, end: date) -> pd.DataFrame | NotAvailable:
+        """Canonical rows from `start` to `end`, snapshots whole; sessions come from the exchange calendar.
+
+        Raises:
+            SourceError: the file is missing though required, unreadable, or breaks the contract.
+            TransientSourceError: the folder changed while it was read.
+        """
+        self._refresh()
+        if dataset == _CALENDAR:
+            return self._calendar(start, end)
+        if dataset not in self._contract or not self._paths(dataset):
+            return self._absent(dataset)
+        examined = self._examined(dataset)
+        if examined.violations:
+            raise SourceError("\n".join(examined.violations))
+        column = self._contract[dataset].date_column
+        if column is None:
+            return examined.frame
+        inside = examined.frame[column].between(pd.Timestamp(start), pd.Timestamp(end))
+        return examined.frame[inside].reset_index(drop=True)
+
+    def validate(self) -> Mapping[str, str]:
+        """Read and check every file; returns notes by dataset: what is absent, ignored, converted or left out.
+
+        Raises:
+            SourceError: all violations of all files, one a line, in the order of the contract.
+            TransientSourceError: the folder changed while it was read.
+        """
+        self._refresh()
+        violations: list[str] = []
+        notes: dict[str, str] = {}
+        for name in self._contract:
+            try:
+                notes |= self._noted(name, violations)
+            except TransientSourceError:
+                raise
+            except SourceError as error:
+                violations.append(str(error))
+        violations = list(dict.fromkeys(violations))  # a broken mapping is met once per dataset
+        if violations:
+            count = f"{len(violations)} violation{'s' if len(violations) > 1 else ''}"
+            raise SourceError(f"{count} of the data contract in {self.folder}:\n" + "\n".join(violations))
+        return notes
+
+    def _noted(self, name: str, violations: list[str]) -> dict[str, str]:
+        if name == _CALENDAR:
+            ignored = "; the file of this name is not read" if self._paths(name) else ""
+            return {name: f"sessions come from the XSHG exchange calendar{ignored}"}
+        if not self._paths(name):
+            return {name: self._absent(name).reason}
+        examined = self._examined(name)
+        violations += examined.violations
+        return {name: "; ".join(examined.notes)} if examined.notes else {}
+
+    def _refresh(self) -> None:
+        stamp = self._stamp()
+        if stamp != self._snapshot.stamp:
+            self._snapshot = _Snapshot(stamp)
+
+    def _stamp(self) -> frozenset[tuple[str, int, int]]:
+        """Name, time and size of every file that may be read; other things in the folder may change freely."""
+        if not self.folder.is_dir():
+            raise SourceError(f"{self.folder}: no such folder. Name the folder that holds the data files.")
+        try:
+            files = [*self.folder.iterdir(), *(p for name in self._contract for p in (self.folder / name).glob("*"))]
+            data = [p for p in files if p.name.endswith((*SUFFIXES, MAPPING_FILE))]
+            return frozenset((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in data)
+        except OSError as error:
+            raise TransientSourceError(f"{self.folder}: cannot be listed ({error})", 60) from error
+
+    def _calendar(self, start: date, end: date) -> pd.DataFrame:
+        try:
+            sessions = sessions_between(start, end)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
+        is_open = pd.Series(True, range(len(sessions)), dtype="boolean")
+        return pd.DataFrame({"trade_date": sessions, "is_open": is_open})
+
+    def _absent(self, name: str) -> NotAvailable:
+        reason = f"no file {name}.parquet or {name}.csv in {self.folder}"
+        if name in self._contract and self._contract[name].required:
+            held = ", ".join(sorted(p.name for p in self.folder.iterdir())) or "nothing"
+            raise SourceError(f"{reason}, but it is required. The folder holds: {held}.")
+        return NotAvailable(reason)
+
+    def _mapping(self, name: str) -> FileMapping:
+        if self._snapshot.mapping is None:
+            self._snapshot.mapping = _read_mapping(self.folder / MAPPING_FILE, self._contract)
+        return self._snapshot.mapping.get(name, FileMapping())
+
+    def _paths(self, name: str) -> list[Path]:
+        """Files of the dataset in the order they are read; none if it is absent."""
+        named = self._mapping(name).file
+        if named and (Path(named).name != named or not named.endswith(SUFFIXES) or not (self.folder / named).is_file()):
+            kinds = ", ".join(SUFFIXES)
+            raise SourceError(f"{MAPPING_FILE}: {name}: file {named} is no {kinds} file directly in {self.folder}.")
+        candidates = [named] if named else [name, *(name + suffix for suffix in SUFFIXES)]
+        found = [p for p in (self.folder / c for c in candidates) if p.exists()]
+        if len(found) > 1:
+            names = " and ".join(p.name + "/" * p.is_dir() for p in found)
+            raise SourceError(f"{names}: more than one source of {name}. Keep one of them.")
+        if not found or found[0].is_file():
+            return found
+        parts = sorted(p for p in found[0].iterdir() if p.name.endswith(SUFFIXES))
+        if not parts:
+            raise SourceError(f"{found[0].name}/: the folder holds no {', '.join(SUFFIXES)} file.")
+        return parts
+
+    def _raw(self, name: str, only: str | None = None) -> tuple[pd.DataFrame, str]:
+        """Rows as in the file, under our column names, and the file's name; `only` reads that one column."""
+        paths, mapping, dataset = self._paths(name), self._mapping(name), self._contract[name]
+        if paths[0].parent == self.folder:
+            where = paths[0].name
+            return _read(paths[0], where, dataset, mapping, only), where
+        where = f"{name}/"
+        frames = {p.name: _read(p, where + p.name, dataset, mapping, only) for p in paths}
+        first, *others = frames
+        for other in others:
+            difference = sorted(set(frames[other].columns) ^ set(frames[first].columns))
+            if difference:
+                raise SourceError(
+                    f"{where}{other}: columns differ from {first}: {', '.join(difference)}. "
+                    "Give all parts the same columns."
+                )
+        return pd.concat(frames), where
+
+    def _days(self, name: str) -> pd.Series:
+        if not self._paths(name):
+            self._absent(name)
+        column = self._contract[name].date_column
+        frame, where = self._raw(name, column)
+        days = days_of(frame[column]).dropna() if column in frame else pd.Series(dtype="datetime64[us]")
+        if days.empty:
+            raise SourceError(f"{where}: no readable day in column {column}. Run the validation for details.")
+        return days
+
+    def _examined(self, name: str) -> _Examined:
+        if name not in self._snapshot.datasets:
+            examined = self._examine(name)
+            if self._stamp() != self._snapshot.stamp:
+                raise TransientSourceError(f"{self.folder}: changed while {name} was read", 60)
+            self._snapshot.datasets[name] = examined
+        return self._snapshot.datasets[name]
+
+    def _examine(self, name: str) -> _Examined:
+        dataset = self._contract[name]
+        raw, where = self._raw(name)
+        notes = _mapping_notes(self._mapping(name))
+        unknown = [c for c in raw.columns if c not in dataset.column_names and c != AVAILABLE_AT]
+        if unknown:
+            notes.append(f"{where}: columns not in the contract are ignored: {', '.join(map(str, unknown))}")
+        if name == "index_weight":
+            raw, dropped = self._without_unused_sets(raw, where)
+            notes += dropped
+        frame, violations = examine(dataset, raw, where, self._today)
+        if raw.empty:
+            violations.append(f"{where}: holds no rows. Export it again, or delete it if there is no such data.")
+        if not violations:
+            notes += self._remarks(dataset, frame, where)
+        return _Examined(frame, violations, notes)
+
+    def _without_unused_sets(self, raw: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
+        """Weights without the broken sets of indexes that no ETF tracks, and a note about each of those."""
+        rule = self._contract["index_weight"].set_sum
+        assert rule is not None
+        if not {*rule.columns, rule.of} <= set(raw.columns):
+            return raw, []
+        try:
+            tracked = self._examined("etf_info").frame["index_code"]
+        except TransientSourceError:
+            raise
+        except SourceError:  # reported with etf_info; without it any index may be in use
+            return raw, []
+        sums = outside_set_sum(rule, raw.assign(**{rule.of: pd.to_numeric(raw[rule.of], errors="coerce")}))
+        unused = sums.notna() & ~raw["index_code"].isin(tracked.dropna())
+        sets = raw[unused].assign(sum=sums).groupby(list(rule.columns))["sum"].agg(["first", "size"])
+        notes = [
+            f"{where}: set {index} {day} left out: {s['size']:.0f} weights sum to {s['first']:.4f} instead of "
+            f"{rule.minimum:g}–{rule.maximum:g}, and no ETF in etf_info tracks {index}"
+            for (index, day), s in zip(
+                ((i, f"{d:%Y-%m-%d}" if isinstance(d, date) else d) for i, d in sets.index),
+                sets.to_dict("records"),
+                strict=True,
+            )
+        ]
+        return raw[~unused], notes
+
+    def _remarks(self, dataset: Dataset, frame: pd.DataFrame, where: str) -> list[str]:
+        remarks = []
+        column = dataset.date_column
+        if column and dataset.partition == "day":
+            closed = int(off_session(frame[column]).sum())
+            if closed:
+                remarks.append(f"{where}: {closed} rows are of days that are no session of the Shanghai exchange")
+        if dataset.name == "etf_share" and self._paths("etf_info"):
+            codes = frame["etf_code"].drop_duplicates()
+            unknown = codes[~codes.isin(self._examined("etf_info").frame["etf_code"])]
+            if len(unknown):
+                first = ", ".join(unknown.head(5))
+                remarks.append(f"{where}: {len(unknown)} of {len(codes)} funds are not in etf_info: {first}, …")
+        return remarks
+
+
+def _read_mapping(path: Path, contract: Mapping[str, Dataset]) -> dict[str, FileMapping]:
+    if not path.exists():
+        return {}
+    try:
+        content = yaml.safe_load(_decoded(path.read_bytes(), path.name)) or {}
+    except yaml.YAMLError as error:
+        raise SourceError(f"{path.name}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{path.name}: must hold one entry per dataset.")
+    return {name: _dataset_mapping(name, entry, contract, path.name) for name, entry in content.items()}
+
+
+def _dataset_mapping(name: str, entry: Any, contract: Mapping[str, Dataset], where: str) -> FileMapping:
+    if name not in contract:
+        raise SourceError(f"{where}: unknown dataset {name}. Datasets: {', '.join(contract)}.")
+    try:
+        mapping = FileMapping.model_validate(entry)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors())
+        raise SourceError(f"{where}: {name}: {problems}.") from error
+    known = contract[name].columns
+    targets = [*mapping.columns.values(), *mapping.constants]
+    unknown = sorted({c for c in (*targets, *mapping.units) if c not in known and c != AVAILABLE_AT})
+    if unknown:
+        raise SourceError(f"{where}: {name}: unknown column {', '.join(unknown)}. Columns: {', '.join(known)}.")
+    if len(set(targets)) < len(targets):
+        raise SourceError(f"{where}: {name}: two entries give the same column.")
+    texts = sorted(c for c in mapping.units if c == AVAILABLE_AT or known[c].type != "number")
+    if texts:
+        raise SourceError(f"{where}: {name}: a unit factor for {', '.join(texts)}, which is not a number.")
+    return mapping
+
+
+def _mapping_notes(mapping: FileMapping) -> list[str]:
+    notes = [f"{theirs} read as {ours}" for theirs, ours in mapping.columns.items()]
+    notes += [f"{column} multiplied by {factor:g}" for column, factor in mapping.units.items()]
+    notes += [f"{column} set to {value}" for column, value in mapping.constants.items()]
+    return [f"{MAPPING_FILE}: {', '.join(notes)}"] if notes else []
+
+
+def _with_mapping(frame: pd.DataFrame, where: str, mapping: FileMapping) -> pd.DataFrame:
+    """The frame with unit factors and constant columns applied."""
+    clash = [c for c in mapping.constants if c in frame]
+    if clash:
+        raise SourceError(
+            f"{where}: has a column {', '.join(clash)}, which {MAPPING_FILE} sets to a constant. Keep one."
+        )
+    # columns that are not numeric stay as they are: they are refused with the values the user wrote
+    scaled = {
+        column: frame[column] * factor
+        for column, factor in mapping.units.items()
+        if column in frame and frame[column].dtype.kind in "iuf"
+    }
+    return frame.assign(**scaled, **mapping.constants)
+
+
+def _read(path: Path, where: str, dataset: Dataset, mapping: FileMapping, only: str | None) -> pd.DataFrame:
+    """One file's rows, counted from 1 in the index, mapped to our names and units; `only` reads that column alone."""
+    if path.stat().st_size == 0:
+        raise SourceError(f"{where}: the file is empty (0 bytes). Export it again.")
+    theirs = {ours: name for name, ours in mapping.columns.items()}
+    wanted = [theirs.get(only, only)] if only else None
+    is_parquet = path.name.endswith(".parquet")
+    table = _read_parquet(path, where, wanted) if is_parquet else _read_csv(path, where, wanted)
+    names = [mapping.columns.get(name, name) for name in table.column_names]
+    absent = [] if only else [name for name in mapping.columns if name not in table.column_names]
+    if absent:
+        found = ", ".join(table.column_names)
+        raise SourceError(f"{where}: has no column {', '.join(absent)}, which {MAPPING_FILE} renames; found {found}.")
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise SourceError(f"{where}: more than one column {', '.join(double)}. Keep one.")
+    frame = table.rename_columns(names).to_pandas(date_as_object=False, ignore_metadata=True)
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return _with_mapping(frame if is_parquet else _parsed(frame, dataset), where, mapping)
+
+
+def _read_parquet(path: Path, where: str, columns: list[str] | None) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{where}: not a readable Parquet file ({error}). Export or copy it again.") from error
+
+
+def _read_csv(path: Path, where: str, columns: list[str] | None) -> pa.Table:
+    """All cells as text; empty cells are missing."""
+    try:
+        content = path.read_bytes()
+        text = _decoded(gzip.decompress(content) if path.suffix == ".gz" else content, where)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{where}: not readable ({error}). Export or copy it again.") from error
+    header = next(csv.reader(io.StringIO(text)), [])
+    try:
+        return pacsv.read_csv(
+            pa.BufferReader(text.encode()),
+            # one thread: only then do errors name the row
+            read_options=pacsv.ReadOptions(use_threads=False),
+            parse_options=pacsv.ParseOptions(newlines_in_values=True),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()),
+                strings_can_be_null=True,
+                null_values=[""],
+                include_columns=columns,
+                include_missing_columns=True,
+            ),
+        )
+    except pa.ArrowException as error:
+        raise SourceError(
+            f"{where}: not a readable CSV file ({error}). Every row needs the header's columns."
+        ) from error
+
+
+def _decoded(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        try:
+            content.decode("gb18030")
+        except UnicodeDecodeError:
+            guess = "is it a text file at all? Save it as UTF-8"
+        else:
+            guess = "it looks like GBK: save it as UTF-8"
+        raise SourceError(f"{where}: not UTF-8 (byte {error.start}); {guess}.") from error
+
+
+def _parsed(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """CSV text as numbers and flags where the contract says so; cells that cannot be read stay text."""
+    columns = {}
+    for column in dataset.columns.values():
+        if column.name not in frame or column.type not in ("number", "flag"):
+            continue
+        text = frame[column.name]
+        if column.type == "number":
+            values = pd.to_numeric(text, errors="coerce")
+        else:
+            values = text.str.lower().map(_FLAG_TEXTS).astype("boolean")
+        unread = values.isna() & text.notna()
+        columns[column.name] = values.astype(object).mask(unread, text) if unread.any() else values
+    return frame.assign(**columns)

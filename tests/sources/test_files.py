@@ -1,0 +1,220 @@
+import os
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from etf_pipeline.contract import load_contract
+from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
+from etf_pipeline.sources.files import FilesSource
+from tests.sources.folder import SESSIONS, as_csv, as_parts, edit, valid_frames, write_valid_folder
+from tests.sources.malformed import MALFORMED, Malformed
+
+START, END = date(1990, 1, 1), date(2025, 10, 31)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_valid_folder(tmp_path / "data")
+
+
+def frames(folder: Path) -> dict[str, pd.DataFrame]:
+    source = FilesSource(folder)
+    fetched = {name: source.fetch(name, START, END) for name in load_contract()}
+    return {name: f for name, f in fetched.items() if isinstance(f, pd.DataFrame)}
+
+
+def assert_same(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFrame]) -> None:
+    assert left.keys() == right.keys()
+    for name in left:
+        assert_frame_equal(left[name], right[name])
+
+
+@pytest.mark.parametrize("case", MALFORMED, ids=lambda case: case.name)
+def test_malformed_folder_is_refused_with_file_rule_and_rows(folder: Path, case: Malformed) -> None:
+    case.mutate(folder)
+    with pytest.raises(SourceError) as refusal:
+        FilesSource(folder).validate()
+    assert not isinstance(refusal.value, TransientSourceError)
+    for fragment in case.fragments:
+        assert fragment in str(refusal.value)
+
+
+def test_valid_folder_loads_in_canonical_form(folder: Path) -> None:
+    source = FilesSource(folder)
+    source.validate()
+    assert source.label == "files (data)"
+    assert source.span == (date(2025, 8, 29), SESSIONS[-1])
+    for name in valid_frames():
+        frame = source.fetch(name, START, END)
+        assert isinstance(frame, pd.DataFrame)
+        dataset = load_contract()[name]
+        assert frame.columns.tolist() == dataset.column_names
+        assert len(frame) == len(valid_frames()[name])
+        assert_frame_equal(frame, frame.sort_values(list(dataset.key), ignore_index=True))
+
+
+def test_fetch_slices_by_date_and_returns_snapshots_whole(folder: Path) -> None:
+    source = FilesSource(folder)
+    share = source.fetch("etf_share", date(2025, 9, 30), date(2025, 10, 9))
+    info = source.fetch("etf_info", date(2025, 9, 30), date(2025, 10, 9))
+    assert isinstance(share, pd.DataFrame)
+    assert isinstance(info, pd.DataFrame)
+    assert sorted(share["trade_date"].unique()) == [pd.Timestamp("2025-09-30"), pd.Timestamp("2025-10-09")]
+    assert len(info) == 5
+
+
+def test_calendar_comes_from_the_exchange(folder: Path) -> None:
+    calendar = FilesSource(folder).fetch("trading_calendar", SESSIONS[0], SESSIONS[-1])
+    assert isinstance(calendar, pd.DataFrame)
+    assert calendar["trade_date"].dt.date.tolist() == SESSIONS
+    assert calendar["is_open"].all()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_csv_equals_parquet(folder: Path, encoding: str) -> None:
+    expected = frames(folder)
+    for name in valid_frames():
+        as_csv(folder, name, encoding=encoding)
+    assert_same(frames(folder), expected)
+
+
+def test_compact_dates_in_csv_equal_iso_dates(folder: Path) -> None:
+    expected = frames(folder)
+    as_csv(folder, "etf_share", lambda text: text.replace("2025-", "2025").replace("09-", "09").replace("10-", "10"))
+    assert_same(frames(folder), expected)
+
+
+def test_gzipped_csv_equals_parquet(folder: Path) -> None:
+    expected = frames(folder)
+    pd.read_parquet(folder / "etf_nav.parquet").to_csv(folder / "etf_nav.csv.gz", index=False)
+    (folder / "etf_nav.parquet").unlink()
+    assert_same(frames(folder), expected)
+
+
+def test_parts_equal_one_file(folder: Path) -> None:
+    expected = frames(folder)
+    as_parts(folder, "etf_share")
+    part = folder / "etf_share" / "1.parquet"
+    pd.read_parquet(part).to_csv(part.with_name("3.csv"), index=False)
+    part.unlink()
+    assert_same(frames(folder), expected)
+
+
+def test_midnight_timestamps_equal_dates(folder: Path) -> None:
+    expected = frames(folder)
+    edit(folder, "etf_share", lambda f: f.assign(trade_date=pd.to_datetime(f["trade_date"])))
+    edit(
+        folder,
+        "etf_nav",
+        lambda f: f.assign(trade_date=pd.to_datetime(f["trade_date"]).dt.tz_localize("Asia/Shanghai")),
+    )
+    assert_same(frames(folder), expected)
+
+
+@pytest.mark.parametrize("to_csv", [False, True])
+def test_mapping_renames_converts_and_fills(folder: Path, to_csv: bool) -> None:
+    expected = frames(folder)
+    edit(folder, "etf_share", lambda f: f.assign(shares=f["shares"] / 10_000).rename(columns={"shares": "份额(万份)"}))
+    edit(folder, "industry_info", lambda f: f.drop(columns="scheme"))
+    if to_csv:
+        as_csv(folder, "etf_share")
+    suffix = "csv" if to_csv else "parquet"
+    (folder / f"etf_share.{suffix}").rename(folder / f"份额.{suffix}")
+    (folder / "mapping.yaml").write_text(
+        f"""
+        etf_share: {{file: 份额.{suffix}, columns: {{份额(万份): shares}}, units: {{shares: 10000}}}}
+        industry_info: {{constants: {{scheme: citic}}}}
+        """,
+        encoding="utf-8",
+    )
+    assert_same(frames(folder), expected)
+    assert "shares multiplied by 10000" in FilesSource(folder).validate()["etf_share"]
+    assert FilesSource(folder).span == (date(2025, 8, 29), SESSIONS[-1])
+
+
+def test_missing_optional_is_not_available_and_noted(folder: Path) -> None:
+    source = FilesSource(folder)
+    assert source.fetch("stock_value", START, END) == NotAvailable(
+        f"no file stock_value.parquet or stock_value.csv in {folder}"
+    )
+    assert "no file stock_value.parquet" in source.validate()["stock_value"]
+
+
+def test_all_violations_of_all_files_are_reported_together(folder: Path) -> None:
+    edit(folder, "etf_share", lambda f: f.assign(shares=-f["shares"]))
+    edit(folder, "index_bar", lambda f: f.assign(close="x"))
+    (folder / "etf_nav.parquet").write_bytes(b"")
+    (folder / "industry_info.parquet").unlink()
+    with pytest.raises(SourceError) as refusal:
+        FilesSource(folder).validate()
+    lines = str(refusal.value).splitlines()
+    files = [line.split(":")[0] for line in lines[1:]]
+    assert lines[0].startswith("5 violations")  # negative shares also have a negative median
+    assert files[:4] == ["etf_share.parquet", "etf_share.parquet", "etf_nav.parquet", "index_bar.parquet"]
+    assert files[4].startswith("no file industry_info.parquet")
+
+
+def test_broken_weight_set_of_an_untracked_index_is_left_out_and_named(folder: Path) -> None:
+    expected = frames(folder)
+    stray = pd.DataFrame(
+        {
+            "index_code": "000126.SH",
+            "as_of_date": [date(2025, 8, 29)] * 2,
+            "stock_code": ["600000.SH", "600036.SH"],
+            "weight": [0.3, 0.5],
+        }
+    )
+    edit(folder, "index_weight", lambda f: pd.concat([stray, f]))
+    assert_same(frames(folder), expected)
+    note = FilesSource(folder).validate()["index_weight"]
+    assert "set 000126.SH 2025-08-29 left out: 2 weights sum to 0.8000" in note
+    assert "no ETF in etf_info tracks 000126.SH" in note
+
+
+def test_rows_keep_their_number_after_a_set_is_left_out(folder: Path) -> None:
+    stray = pd.DataFrame(
+        {"index_code": ["000126.SH"], "as_of_date": [date(2025, 8, 29)], "stock_code": ["600000.SH"], "weight": [0.3]}
+    )
+    edit(folder, "index_weight", lambda f: pd.concat([stray, f.assign(stock_code=f["stock_code"].str.lower())]))
+    with pytest.raises(SourceError, match=r"upper-case exchange suffix in 16 rows: row 2 "):
+        FilesSource(folder).validate()
+
+
+def test_whole_untracked_set_stays(folder: Path) -> None:
+    edit(folder, "etf_info", lambda f: f.assign(index_code=None))
+    assert len(frames(folder)["index_weight"]) == 16
+
+
+def test_notes_name_ignored_columns_unknown_funds_and_closed_days(folder: Path) -> None:
+    edit(folder, "etf_info", lambda f: f[f["etf_code"] != "511010.SH"].assign(colour="red"))
+    half_year = pd.DataFrame({"etf_code": ["510300.SH"], "trade_date": [date(2024, 6, 30)], "unit_nav": [1.0]})
+    edit(folder, "etf_nav", lambda f: pd.concat([f, half_year]))
+    notes = FilesSource(folder).validate()
+    assert "colour" in notes["etf_info"]
+    assert "1 of 5 funds are not in etf_info: 511010.SH" in notes["etf_share"]
+    assert "1 rows are of days that are no session" in notes["etf_nav"]
+
+
+def test_fetch_refuses_what_validate_refuses(folder: Path) -> None:
+    edit(folder, "etf_share", lambda f: f.assign(shares=-f["shares"]))
+    with pytest.raises(SourceError, match="`shares` is below 0"):
+        FilesSource(folder).fetch("etf_share", START, END)
+
+
+def test_a_changed_file_is_read_again(folder: Path) -> None:
+    source = FilesSource(folder)
+    source.validate()
+    edit(folder, "etf_share", lambda f: f[:1])
+    os.utime(folder / "etf_share.parquet", ns=(1, 1))
+    share = source.fetch("etf_share", START, END)
+    assert isinstance(share, pd.DataFrame)
+    assert len(share) == 1
+
+
+def test_today_bounds_the_dates(folder: Path) -> None:
+    with pytest.raises(SourceError, match="in the future"):
+        FilesSource(folder, today=SESSIONS[-2]).validate()
+    FilesSource(folder, today=SESSIONS[-1]).validate()
