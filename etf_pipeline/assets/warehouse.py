@@ -124,5 +124,5 @@ def _unit_test_results(
 
 def _publish(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, node: Mapping[str, Any]) -> None:
     order = ", ".join(node["config"]["meta"]["key"])
-    rows = connection.execute(f"SELECT * FROM {node['alias']} ORDER BY {order}").to_arrow_table()
+    rows = connection.sql(f"SELECT * FROM {node['alias']} ORDER BY {order}").to_arrow_table()
     pipeline.lake.publish(node["name"], rows, pipeline.parameters.hash)

@@ -50,7 +50,7 @@ def sessions_after(days: pd.Series | pd.DatetimeIndex, count: int) -> pd.Datetim
     sessions = _xshg_sessions()
     position = sessions.searchsorted(index, side="right") + count - 1
     missing = index.isna() | (position >= len(sessions))
-    return sessions[np.where(missing, 0, position)].where(~missing)
+    return pd.DatetimeIndex(sessions[np.where(missing, 0, position)].where(~missing))
 
 
 def moments(days: pd.Series | pd.DatetimeIndex, at: time) -> pd.DatetimeIndex:

@@ -6,10 +6,8 @@ from functools import cached_property
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.settings import Deployment, Parameters, SettingsError
 from etf_pipeline.sources.base import Source
-from etf_pipeline.sources.files import FilesSource
-from etf_pipeline.sources.sample import SampleSource
 
-FIRST_DAY = {"sample": SampleSource.first_day, "files": FilesSource.first_day}
+FIRST_DAY = {"sample": date(2014, 12, 1), "files": date(2005, 1, 4)}
 """First day of the partitions of each source; the names are all the sources there are."""
 
 
@@ -40,8 +38,13 @@ class Pipeline:
         Raises:
             SourceError: with every violation found.
         """
+        # imported here: definitions must load without building a market or opening a file
         if self.deployment.source == "sample":
+            from etf_pipeline.sources.sample import SampleSource
+
             return SampleSource()
+        from etf_pipeline.sources.files import FilesSource
+
         assert self.deployment.data is not None
         return FilesSource(self.deployment.data.absolute())
 

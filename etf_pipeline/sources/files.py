@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
 from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
-from etf_pipeline.sources.canonical import days_of, examine, off_session, outside_set_sum
+from etf_pipeline.sources.canonical import CODE_PATTERN, days_of, examine, off_session, outside_set_sum
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 MAPPING_FILE = "mapping.yaml"
@@ -276,16 +276,16 @@ class FilesSource:
         except SourceError:  # reported with etf_info; without it any index may be in use
             return raw, []
         sums = outside_set_sum(rule, raw.assign(**{rule.of: pd.to_numeric(raw[rule.of], errors="coerce")}))
-        unused = sums.notna() & ~raw["index_code"].isin(tracked.dropna())
+        # a misspelt code tracks nothing either, but is to be mended, not left out; so is a file wrong from end to end
+        is_code = raw["index_code"].astype("str").str.fullmatch(CODE_PATTERN).fillna(False).astype(bool)
+        unused = sums.notna() & is_code & ~raw["index_code"].isin(tracked.dropna())
+        if unused.all():
+            return raw, []
         sets = raw[unused].assign(sum=sums).groupby(list(rule.columns))["sum"].agg(["first", "size"])
         notes = [
-            f"{where}: set {index} {day} left out: {s['size']:.0f} weights sum to {s['first']:.4f} instead of "
+            f"{where}: set {index} {str(day)[:10]} left out: {size} weights sum to {total:.4f} instead of "
             f"{rule.minimum:g}–{rule.maximum:g}, and no ETF in etf_info tracks {index}"
-            for (index, day), s in zip(
-                ((i, f"{d:%Y-%m-%d}" if isinstance(d, date) else d) for i, d in sets.index),
-                sets.to_dict("records"),
-                strict=True,
-            )
+            for (index, day), total, size in sets.itertuples()
         ]
         return raw[~unused], notes
 

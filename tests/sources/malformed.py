@@ -19,11 +19,11 @@ class Malformed:
     """`mutate` spoils a valid folder; the message of the refusal holds every fragment (file, rule, rows)."""
 
     name: str
-    mutate: Callable[[Path], None]
+    mutate: Callable[[Path], object]
     fragments: tuple[str, ...]
 
 
-def _cell(name: str, row: int, column: str, value: Any) -> Callable[[Path], None]:
+def _cell(name: str, row: int, column: str, value: Any) -> Callable[[Path], object]:
     """Another value in one cell; `row` counts from 1."""
 
     def change(frame: pd.DataFrame) -> pd.DataFrame:
@@ -34,15 +34,15 @@ def _cell(name: str, row: int, column: str, value: Any) -> Callable[[Path], None
     return lambda folder: edit(folder, name, change)
 
 
-def _column(name: str, column: str, change: Callable[[pd.Series], Any]) -> Callable[[Path], None]:
+def _column(name: str, column: str, change: Callable[[pd.Series], Any]) -> Callable[[Path], object]:
     return lambda folder: edit(folder, name, lambda frame: frame.assign(**{column: change(frame[column])}))
 
 
-def _frame(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+def _frame(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], object]:
     return lambda folder: edit(folder, name, change)
 
 
-def _csv(name: str, old: str, new: str, encoding: str = "utf-8") -> Callable[[Path], None]:
+def _csv(name: str, old: str, new: str, encoding: str = "utf-8") -> Callable[[Path], object]:
     """As CSV, with the first occurrence of `old` replaced."""
 
     def change(text: str) -> str:
@@ -52,12 +52,8 @@ def _csv(name: str, old: str, new: str, encoding: str = "utf-8") -> Callable[[Pa
     return lambda folder: as_csv(folder, name, change, encoding)
 
 
-def _bytes(file: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: void((folder / file).write_bytes(content))
-
-
-def void(_: object) -> None:
-    """Drop a value, so that a lambda can call a function that returns one."""
+def _bytes(file: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / file).write_bytes(content)
 
 
 def _truncate(folder: Path) -> None:
@@ -75,8 +71,8 @@ def _empty_parts(folder: Path) -> None:
     (folder / "etf_share").mkdir()
 
 
-def _mapping(text: str, encoding: str = "utf-8") -> Callable[[Path], None]:
-    return lambda folder: void((folder / "mapping.yaml").write_text(text, encoding=encoding))
+def _mapping(text: str, encoding: str = "utf-8") -> Callable[[Path], object]:
+    return lambda folder: (folder / "mapping.yaml").write_text(text, encoding=encoding)
 
 
 SHARE, WEIGHT, BAR = "etf_share.parquet", "index_weight.parquet", "etf_bar.parquet"
@@ -100,7 +96,7 @@ MALFORMED = [
     Malformed("folder without parts", _empty_parts, ("etf_share/", "holds no .parquet")),
     Malformed(
         "Parquet and CSV",
-        lambda f: void((f / "etf_share.csv").write_text("etf_code,trade_date,shares\n")),
+        lambda f: (f / "etf_share.csv").write_text("etf_code,trade_date,shares\n"),
         ("etf_share.parquet and etf_share.csv", "more than one source"),
     ),
     Malformed(
@@ -213,6 +209,19 @@ MALFORMED = [
         "weights sum to 0.8",
         _cell("index_weight", 4, "weight", 0.2),
         (WEIGHT, "`weight` sums to 0.8 instead of 0.99–1.01", "in 1 set", "000300.SH, as_of_date 2025-08-29"),
+    ),
+    Malformed(
+        "weights in percent of indexes nobody tracks",
+        lambda f: (
+            edit(f, "etf_info", lambda info: info.assign(index_code=None)),
+            edit(f, "index_weight", lambda weights: weights.assign(weight=weights["weight"] * 100)),
+        ),
+        (WEIGHT, "`weight` is above 1 in 16 rows"),
+    ),
+    Malformed(
+        "broken set of a misspelt index",
+        _frame("index_weight", lambda f: f[1:].assign(index_code=f["index_code"].str[:6])),
+        (WEIGHT, "`index_code` is a code without exchange suffix in 15 rows", "`weight` sums to 0.8"),
     ),
     Malformed("negative weight", _cell("index_weight", 2, "weight", -0.1), (WEIGHT, "`weight` is below 0", "row 2")),
     Malformed(

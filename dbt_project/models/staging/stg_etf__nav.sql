@@ -4,6 +4,8 @@ with known as (
 
 )
 
-select *
+select known.*
 from known
+-- a half-year end that is no session would stand before the NAV of the last session
+inner join {{ ref('stg_calendar__session') }} using (trade_date)
 where unit_nav is not null

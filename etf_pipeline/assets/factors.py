@@ -1,0 +1,275 @@
+"""Factor assets: from marts to RSI, style regimes, active holdings and scores of industries.
+
+Asset bodies read, call `core`, publish and describe what they published.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from etf_pipeline.contract import load_contract
+from etf_pipeline.core.active_holdings import rolling_simulated_holdings
+from etf_pipeline.core.calendar import decision_moments, rebalance_dates, week_ends
+from etf_pipeline.core.composite import above_median_flags
+from etf_pipeline.core.factors import (
+    FactorInputs,
+    composite_and_rank,
+    level_measures,
+    score_factors,
+    withheld_reasons,
+)
+from etf_pipeline.core.regime import style_regime as regime_of
+from etf_pipeline.core.rsi import rsi_wilder
+from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.settings import FACTORS
+from etf_pipeline.tables import ACTIVE_HOLDINGS, FACTOR_SCORES, STYLE_REGIME, Table
+from etf_pipeline.tables import etf_daily as etf_daily_table
+
+GROUP = "factors"
+_PREVIEW_ROWS = 8
+
+
+def publish(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: Any) -> dg.MaterializeResult:
+    """Publish `frame` as `table` and describe it for the Dagster UI."""
+    pipeline.lake.publish(table.name, table.to_arrow(frame), pipeline.parameters.hash)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(frame),
+            "source": pipeline.lake.source_label,
+            "settings_hash": pipeline.parameters.hash,
+            "preview": dg.MetadataValue.md(frame.tail(_PREVIEW_ROWS).to_markdown(index=False)),
+            **metadata,
+        }
+    )
+
+
+def signal_dates(pipeline: Pipeline, weeks: pd.Series) -> pd.DatetimeIndex:
+    """Rebalance dates within the weeks there is data for."""
+    if weeks.empty:
+        return pd.DatetimeIndex([])
+    p = pipeline.parameters
+    return rebalance_dates(weeks.min().date(), weeks.max().date(), p.rebalance_anchor, p.rebalance_every_weeks)
+
+
+@dg.asset(key=[GROUP, "etf_daily"], group_name=GROUP, deps=[["marts", "etf_flow"]], kinds={"pandas"})
+def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+    """One row per ETF and session there is data for: size, flow and RSI."""
+    table = etf_daily_table(pipeline.parameters.rsi_periods)
+    flow = pipeline.lake.read_published("etf_flow")
+    comparable = (flow["close"] * flow["cumulative_split_factor"]).rename("comparable_close")
+    closes = pd.concat([flow[["etf_code", "trade_date"]], comparable], axis=1).dropna()
+    wide = closes.pivot(index="trade_date", columns="etf_code", values="comparable_close")
+    rsi = (
+        rsi_wilder(wide, pipeline.parameters.rsi_periods)
+        .stack()
+        .rename(f"rsi_wilder_{pipeline.parameters.rsi_periods}")
+    )
+    daily = flow.merge(rsi.reset_index(), on=["etf_code", "trade_date"], how="left", validate="one_to_one")
+    return publish(pipeline, table, daily[list(table.columns)], etfs=int(daily["etf_code"].nunique()))
+
+
+@dg.asset(
+    key=[GROUP, "style_regime"],
+    group_name=GROUP,
+    deps=[["raw", "index_bar"], ["raw", "trading_calendar"]],
+    kinds={"numpy"},
+)
+def style_regime(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+    """One row per trading week and style pair: one-sided HP trend of the ratio of two indices and its momentum."""
+    p, contract = pipeline.parameters, load_contract()
+    bars = pipeline.lake.read_raw(contract["index_bar"], pipeline.deployment.end)
+    calendar = pipeline.lake.read_raw(contract["trading_calendar"])
+    ends = week_ends(pd.DatetimeIndex(calendar["trade_date"]))
+    at_end = bars[bars["trade_date"].isin(ends)].reset_index(drop=True)
+    # a close that came after its week's decision was not there when it was needed
+    decided = decision_moments(pd.DatetimeIndex(at_end["trade_date"]), p.decision_sessions_after, p.decision_time)
+    closes = at_end[at_end["available_at"] <= decided].pivot(index="trade_date", columns="index_code", values="close")
+    pairs = {
+        "size": (p.size_large_index, p.size_small_index, p.size_lambda),
+        "growth_value": (p.growth_index, p.value_index, p.growth_value_lambda),
+    }
+    parts = []
+    for series, (numerator, denominator, lam) in pairs.items():
+        ratio = (closes.get(numerator) / closes.get(denominator)) if {numerator, denominator} <= set(closes) else None
+        if ratio is None or ratio.notna().sum() == 0:
+            continue
+        span = ends[(ends >= ratio.first_valid_index()) & (ends <= ratio.last_valid_index())]
+        part = regime_of(ratio.reindex(span), lam, p.momentum_weeks)
+        parts.append(part.rename_axis("week_end").reset_index().assign(series=series))
+    columns = [c for c in STYLE_REGIME.columns if c != "source"]
+    frame = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+    return publish(pipeline, STYLE_REGIME, frame.assign(source=pipeline.lake.source_label))
+
+
+@dg.asset(
+    key=[GROUP, "active_holdings"],
+    group_name=GROUP,
+    deps=[
+        ["marts", "active_fund_industry"],
+        ["marts", "industry_weekly"],
+        ["raw", "industry_bar"],
+        ["raw", "fund_return"],
+        ["raw", "trading_calendar"],
+    ],
+    kinds={"numpy"},
+)
+def active_holdings(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+    """One row per rebalance date and industry: holdings of active equity funds, disclosed or simulated.
+
+    Disclosed holdings serve in the months after they became public, the regression on returns in the others.
+    """
+    weekly = pipeline.lake.read_published("industry_weekly")
+    dates = signal_dates(pipeline, weekly["week_end"])
+    industries = sorted(weekly["industry_code"].unique())
+    disclosed = pipeline.lake.read_published("active_fund_industry")
+    disclosed = disclosed[disclosed["week_end"].isin(dates) & disclosed["industry_code"].isin(industries)]
+    disclosed = disclosed.rename(columns={"week_end": "signal_date", "active_share_ratio": "active_weight_ratio"})
+    others = dates[~dates.isin(disclosed["signal_date"])]
+    simulated = (
+        _simulated(pipeline, others, industries)
+        .rename_axis(index="signal_date", columns="industry_code")
+        .stack()
+        .rename("active_weight_ratio")
+        .reset_index()
+    )
+    frame = pd.concat(
+        [
+            disclosed[["signal_date", "industry_code", "active_weight_ratio", "report_date"]].assign(basis="disclosed"),
+            simulated.assign(basis="simulated", report_date=pd.Series(pd.NaT, simulated.index, dtype="datetime64[ms]")),
+        ]
+    )
+    frame = frame.assign(source=pipeline.lake.source_label)
+    counts = frame.drop_duplicates("signal_date")["basis"].value_counts().to_dict()
+    return publish(pipeline, ACTIVE_HOLDINGS, frame, dates_by_basis={k: int(v) for k, v in counts.items()})
+
+
+def _simulated(pipeline: Pipeline, dates: pd.DatetimeIndex, industries: list[str]) -> pd.DataFrame:
+    p, contract = pipeline.parameters, load_contract()
+    bars = pipeline.lake.read_raw(contract["industry_bar"], pipeline.deployment.end)
+    bars = bars[bars["scheme"] == p.scheme]
+    funds = pipeline.lake.read_raw(contract["fund_return"], pipeline.deployment.end)
+    calendar = pd.DatetimeIndex(pipeline.lake.read_raw(contract["trading_calendar"])["trade_date"])
+    if bars.empty or funds.empty or not len(dates):
+        return pd.DataFrame(columns=industries, index=dates[:0], dtype=float)
+    sessions = calendar[(calendar >= bars["trade_date"].min()) & (calendar <= dates.max())]
+    bars, funds = (_known_in_time(frame, pipeline) for frame in (bars, funds))
+    closes = bars.pivot(index="trade_date", columns="industry_code", values="close").reindex(sessions)
+    returns = closes.reindex(columns=industries).pct_change(fill_method=None)
+    # several series of active funds stand for the same thing: their mean
+    fund = funds.groupby("trade_date")["daily_return"].mean().reindex(sessions)
+    return rolling_simulated_holdings(returns, fund, dates[dates.isin(sessions)], p.simulation_window_sessions)
+
+
+def _known_in_time(frame: pd.DataFrame, pipeline: Pipeline) -> pd.DataFrame:
+    p = pipeline.parameters
+    decided = decision_moments(pd.DatetimeIndex(frame["trade_date"]), p.decision_sessions_after, p.decision_time)
+    return frame[frame["available_at"] <= decided]
+
+
+def factors_in_use(pipeline: Pipeline) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """Factors of the composite, and for the others the reason they are off."""
+    off = {
+        factor: "switched off by the parameter factors"
+        for factor in FACTORS
+        if factor not in pipeline.parameters.factors
+    }
+    contract, lake = load_contract(), pipeline.lake
+    missing = [name for name in ("fund_info", "fund_holding", "fund_return") if not lake.raw_files(contract[name])]
+    if "divergence" not in off and ("fund_info" in missing or len(missing) > 1):
+        off["divergence"] = f"no data: {', '.join(missing)}"
+    return tuple(f for f in pipeline.parameters.factors if f not in off), off
+
+
+@dg.asset(
+    key=[GROUP, "factor_scores"],
+    group_name=GROUP,
+    deps=[
+        ["marts", "industry_weekly"],
+        ["marts", "new_issue_monthly"],
+        [GROUP, "style_regime"],
+        [GROUP, "active_holdings"],
+        ["raw", "fund_info"],
+        ["raw", "fund_holding"],
+        ["raw", "fund_return"],
+    ],
+    kinds={"pandas"},
+)
+def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+    """One row per rebalance date and industry: signed z-scores of the factors in use, their composite and its rank."""
+    p, lake = pipeline.parameters, pipeline.lake
+    weekly = lake.read_published("industry_weekly")
+    dates = signal_dates(pipeline, weekly["week_end"])
+    names = weekly.drop_duplicates("industry_code").set_index("industry_code")["industry_name"]
+    active = lake.read_published("active_holdings")
+    regimes = (
+        lake.read_published("style_regime").pivot(index="week_end", columns="series", values="signal").reindex(dates)
+    )
+    flow_column = "held_share_change_ratio" if p.flow_measure == "share_change" else "net_creation_cny"
+
+    def wide(column: str) -> pd.DataFrame:
+        frame = weekly.pivot(index="week_end", columns="industry_code", values=column)
+        return frame.reindex(index=dates).sort_index(axis=1)
+
+    heat = _heat_at(lake.read_published("new_issue_monthly"), dates)
+    inputs = FactorInputs(
+        flow=wide(flow_column),
+        share=wide("held_share_ratio"),
+        penetration=wide("penetration_ratio"),
+        medium_change=wide("held_share_medium_change_ratio"),
+        active_weight=active.pivot(index="signal_date", columns="industry_code", values="active_weight_ratio").reindex(
+            index=dates, columns=sorted(names.index)
+        ),
+        size_signal=regimes.get("size", pd.Series(index=dates, dtype="Int8")),
+        growth_value_signal=regimes.get("growth_value", pd.Series(index=dates, dtype="Int8")),
+        heat=heat,
+    )
+    measures = level_measures(inputs.penetration, p.level_measure)
+    scores = score_factors(inputs, measures)
+    in_use, off = factors_in_use(pipeline)
+    combined, ranks = composite_and_rank(scores, in_use)
+    columns = {**scores, "composite": combined, "rank": ranks}
+    columns |= {f"{factor}_flag": above_median_flags(scores[factor]) for factor in FACTORS}
+    frame = pd.DataFrame({name: values.stack(future_stack=True) for name, values in columns.items()})
+    frame.index.names = ["signal_date", "industry_code"]
+    frame = frame.reset_index()
+    by_date = pd.DataFrame(
+        {
+            "level_measure": measures,
+            "size_signal": inputs.size_signal,
+            "growth_value_signal": inputs.growth_value_signal,
+            "heat": heat,
+            "active_basis": active.drop_duplicates("signal_date").set_index("signal_date")["basis"].reindex(dates),
+            "withheld_reason": withheld_reasons(scores, in_use, p.missing_industries_limit),
+            "decision_at": decision_moments(dates, p.decision_sessions_after, p.decision_time),
+        },
+        index=dates,
+    )
+    frame = frame.merge(by_date, left_on="signal_date", right_index=True, validate="many_to_one").assign(
+        industry_name=lambda rows: rows["industry_code"].map(names),
+        factors_used=", ".join(in_use),
+        settings_hash=p.hash,
+        source=lake.source_label,
+    )
+    withheld = by_date["withheld_reason"].dropna()
+    return publish(
+        pipeline,
+        FACTOR_SCORES,
+        frame,
+        factors_used=list(in_use),
+        factors_off=dict(off),
+        dates=len(dates),
+        dates_withheld=len(withheld),
+        withheld={f"{day:%Y-%m-%d}": reason for day, reason in withheld.tail(30).items()},
+    )
+
+
+def _heat_at(monthly: pd.DataFrame, dates: pd.DatetimeIndex) -> pd.Series:
+    """Heat of the last complete month at each date; a month is complete on its last session."""
+    if monthly.empty:
+        return pd.Series(index=dates, dtype=float)
+    return monthly.set_index("month_end")["heat"].reindex(dates, method="ffill")
+
+
+FACTOR_ASSETS = [etf_daily, style_regime, active_holdings, factor_scores]
