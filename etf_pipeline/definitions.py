@@ -32,4 +32,7 @@ def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
     )
 
 
-defs = build_defs()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster` loads."""
+    return build_defs()

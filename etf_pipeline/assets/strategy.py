@@ -57,7 +57,7 @@ def strategy_assets(parameters: Parameters, start: date, end: date | None) -> li
         """
         lake = pipeline.lake
         partitioned = context.has_partition_key or context.has_partition_key_range
-        with exclusive_lock(lake.published_path(".strategy_holdings.lock")):
+        with exclusive_lock(lake.root / "published" / ".strategy_holdings.lock"):
             frame = _holdings(pipeline)
             if partitioned:
                 frame = _replace_dates(pipeline, frame, pd.DatetimeIndex(context.partition_keys))

@@ -214,7 +214,9 @@ def test_etfs() -> None:
     assert shares.min().min() > 1e7
     assert shares.max().max() < 1e11
     first_share, first_bar = shares.apply(pd.Series.first_valid_index), bars.apply(pd.Series.first_valid_index)
-    young = info.index[info["list_date"] > pd.Timestamp("2015-03-01")]
+    last_session = bars.index[-1]
+    assert info.index[info["list_date"] > last_session].isin(bars.columns).sum() == 0
+    young = info.index[info["list_date"].between(pd.Timestamp("2015-03-02"), last_session)]
     assert (first_bar[young] == info.loc[young, "list_date"]).all()
     assert (first_bar - first_share).dt.days.ge(7).sum() >= 20
     ended = info["delist_date"].dropna()
@@ -231,6 +233,14 @@ def test_bars_are_consistent() -> None:
     assert price.between(bars["low"] - 1e-3, bars["high"] + 1e-3).all()
     step = bars["adjusted_close"] / bars.groupby("etf_code")["adjusted_close"].shift() - 1
     assert step.abs().max() < 0.22  # what splits and dividends did is adjusted away
+
+
+def test_every_month_has_new_issues_on_both_sides() -> None:
+    issues = rows("fund_info").set_index("fund_code")
+    months = set(pd.period_range("2014-12", "2026-10", freq="M"))
+    stock_etfs = rows("etf_info").query("asset_scope == 'aShareStockEtf'")["etf_code"]
+    for funds in (issues[issues["is_active_equity"]], issues.loc[stock_etfs]):
+        assert months <= set(funds["found_date"].dt.to_period("M"))
 
 
 def test_funds() -> None:

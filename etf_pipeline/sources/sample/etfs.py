@@ -20,7 +20,7 @@ from etf_pipeline.sources.sample.catalog import (
     OTHER_ETFS,
     SPLITS,
 )
-from etf_pipeline.sources.sample.market import FIRST_SERIES_DAY, Market, ar1, indices, market, random
+from etf_pipeline.sources.sample.market import FIRST_SERIES_DAY, Index, Market, ar1, indices, market, random
 
 _FIXED_LISTINGS = {"000688.SH": "2020-11-16", "000852.SH": "2014-10-29", "000510.CSI": "2024-10-15"}
 _HOUSES = list("甲乙丙丁戊己庚辛壬癸")
@@ -135,7 +135,42 @@ def etf_list() -> tuple[Etf, ...]:
     rng = random(4)
     pools = _free_codes(rng)
     closures = {(index, tracker): pd.Timestamp(day) for index, tracker, day in CLOSURES}
-    found_etfs = []
+    found_etfs: list[Etf] = []
+
+    def launch(position: int, index: Index, tracker: int, found: pd.Timestamp, enhanced: bool) -> None:
+        spec = index.spec
+        pool = "star" if spec.code == "000688.SH" else "old" if found.year < 2020 else "new"
+        if pool != "star" and rng.random() < 0.45:
+            pool = "sz_old" if found.year < 2020 else "sz_new"
+        code = FIXED_CODES.get((spec.code, tracker)) or pools[pool].pop()
+        fixed = pd.Timestamp(_FIXED_LISTINGS[spec.code]) if tracker == 0 and spec.code in _FIXED_LISTINGS else None
+        listed, first_row, list_row = _timing(rng, m, found, fixed)
+        closed = closures.get((spec.code, tracker))
+        house = _HOUSES[int(rng.integers(len(_HOUSES)))]
+        found_etfs.append(
+            Etf(
+                code=code,
+                name=f"{spec.name}{'增强' if enhanced else ''}ETF{house}",
+                scope="aShareStockEtf",
+                index=position,
+                index_code=spec.code,
+                index_name=spec.name,
+                theme=spec.name,
+                theme_kind="industry" if spec.kind == "theme" else spec.kind,
+                tracker=tracker,
+                enhanced=enhanced,
+                found=found,
+                listed=listed,
+                closed=closed,
+                first_row=first_row,
+                list_row=list_row,
+                end_row=m.position(closed) if closed is not None else len(m.sessions),
+                management_fee=float(rng.choice([0.0015, 0.002, 0.004, 0.005], p=[0.25, 0.1, 0.05, 0.6])),
+                custody_fee=float(rng.choice([0.0005, 0.001])),
+                house=f"基金公司{house}",
+            )
+        )
+
     for position, index in enumerate(indices()):
         spec = index.spec
         total = spec.trackers + spec.enhanced
@@ -145,38 +180,15 @@ def etf_list() -> tuple[Etf, ...]:
             for _ in range(spec.enhanced)
         ]
         for tracker, found in zip(range(total), launches, strict=True):
-            enhanced = tracker >= spec.trackers
-            pool = "star" if spec.code == "000688.SH" else "old" if found.year < 2020 else "new"
-            if pool != "star" and rng.random() < 0.45:
-                pool = "sz_old" if found.year < 2020 else "sz_new"
-            code = FIXED_CODES.get((spec.code, tracker)) or pools[pool].pop()
-            fixed = pd.Timestamp(_FIXED_LISTINGS[spec.code]) if tracker == 0 and spec.code in _FIXED_LISTINGS else None
-            listed, first_row, list_row = _timing(rng, m, found, fixed)
-            closed = closures.get((spec.code, tracker))
-            house = _HOUSES[int(rng.integers(len(_HOUSES)))]
-            found_etfs.append(
-                Etf(
-                    code=code,
-                    name=f"{spec.name}{'增强' if enhanced else ''}ETF{house}",
-                    scope="aShareStockEtf",
-                    index=position,
-                    index_code=spec.code,
-                    index_name=spec.name,
-                    theme=spec.name,
-                    theme_kind="industry" if spec.kind == "theme" else spec.kind,
-                    tracker=tracker,
-                    enhanced=enhanced,
-                    found=found,
-                    listed=listed,
-                    closed=closed,
-                    first_row=first_row,
-                    list_row=list_row,
-                    end_row=m.position(closed) if closed is not None else len(m.sessions),
-                    management_fee=float(rng.choice([0.0015, 0.002, 0.004, 0.005], p=[0.25, 0.1, 0.05, 0.6])),
-                    custody_fee=float(rng.choice([0.0005, 0.001])),
-                    house=f"基金公司{house}",
-                )
-            )
+            launch(position, index, tracker, found, enhanced=tracker >= spec.trackers)
+    # hardly a month passes without a new stock ETF, and the heat of new issues needs every month
+    covered = {etf.found.to_period("M") for etf in found_etfs}
+    months = pd.period_range(m.sessions[0], m.sessions[-1], freq="M")
+    followers = [(i, index) for i, index in enumerate(indices()) if index.spec.kind in ("industry", "theme")]
+    for number, month in enumerate(month for month in months if month not in covered):
+        position, index = followers[number * 7 % len(followers)]
+        day = month.start_time + pd.Timedelta(days=int(rng.integers(3, 25)))
+        launch(position, index, index.spec.trackers + index.spec.enhanced + number, day, enhanced=False)
     found_etfs += [_other(rng, m, *entry) for entry in OTHER_ETFS]
     return tuple(sorted(found_etfs, key=lambda etf: etf.code))
 

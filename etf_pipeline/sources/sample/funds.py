@@ -14,7 +14,7 @@ from etf_pipeline.sources.sample.market import FIRST_SERIES_DAY, LAST_DAY, ar1, 
 
 _HOLDERS = 84
 _LATE_SHARE = 0.02
-# mean number of active equity funds issued in a month; two booms, as in the real market
+# mean number of active equity funds issued in a month, at least one; two booms, as in the real market
 _ISSUES = {2015: 3.0, 2016: 1.2, 2017: 1.6, 2018: 1.2, 2019: 1.8, 2020: 4.0, 2021: 4.5, 2022: 1.6, 2023: 1.2}
 _ISSUES_OTHERWISE = 1.2
 
@@ -41,11 +41,11 @@ def _off_exchange() -> pd.DataFrame:
     rng = random(8)
     old = pd.Timestamp("2010-03-01") + pd.to_timedelta(np.sort(rng.integers(0, 1700, 48)), unit="D")
     young = pd.Timestamp("2015-01-15") + pd.to_timedelta(np.sort(rng.integers(0, 3900, _HOLDERS - 48)), unit="D")
-    months = pd.period_range("2015-01", "2026-10", freq="M")
+    months = pd.period_range("2014-12", "2026-10", freq="M")
     new = [
         month.start_time + pd.Timedelta(days=int(day))
         for month in months
-        for day in rng.integers(0, 28, rng.poisson(_ISSUES.get(month.year, _ISSUES_OTHERWISE)))
+        for day in rng.integers(0, 28, 1 + rng.poisson(_ISSUES.get(month.year, _ISSUES_OTHERWISE) - 1))
     ]
     bonds = pd.Timestamp("2012-01-10") + pd.to_timedelta(rng.integers(0, 5300, 60), unit="D")
     feeders = pd.Timestamp("2013-01-10") + pd.to_timedelta(rng.integers(0, 4900, 20), unit="D")

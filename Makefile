@@ -1,0 +1,43 @@
+# Everything runs in .venv; nothing is installed elsewhere.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAKE ?= lake
+ARGS ?=
+READY := $(VENV)/.ready
+
+.PHONY: setup run test check ui bench lock clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: setup  ## whole job on the sample; other data: make run ARGS="--source files --data DIR"
+	$(BIN)/etf-pipeline run --lake $(LAKE) $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: setup  ## Dagster UI on http://localhost:3000 over the same lake
+	$(BIN)/etf-pipeline ui --lake $(LAKE) $(ARGS)
+
+bench: setup
+	$(BIN)/python -m benchmarks.hp_filter
+
+lock: ## pin what pyproject.toml resolves to, with hashes and without any index address
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet pip-tools
+	.venv-lock/bin/pip-compile --quiet --extra dev --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) $(LAKE)

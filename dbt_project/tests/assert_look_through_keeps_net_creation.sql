@@ -1,0 +1,30 @@
+{{ config(meta={'dagster': {'ref': {'name': 'int_industry__look_through'}}}) }}
+
+with looked_through as (
+
+    select trade_date, sum(net_creation_cny) as value_cny
+    from {{ ref('int_industry__look_through') }}
+    group by all
+
+),
+
+etfs as (
+
+    select
+        trade_date,
+        sum(flow.net_creation_cny) as value_cny,
+        -- flows of opposite sign cancel: the tolerance is one of what was moved
+        sum(abs(flow.net_creation_cny)) as moved_cny
+    from {{ ref('int_etf__held_value') }} as held
+    inner join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
+    where flow.known_date = flow.trade_date
+    group by all
+
+)
+
+select trade_date, looked_through.value_cny, etfs.value_cny as etf_value_cny
+from looked_through
+full outer join etfs using (trade_date)
+where
+    abs(coalesce(looked_through.value_cny, 0) - coalesce(etfs.value_cny, 0))
+    > {{ var('conservation_tolerance') }} * coalesce(etfs.moved_cny, 0)

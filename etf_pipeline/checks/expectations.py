@@ -1,0 +1,297 @@
+"""Great Expectations on raw data: one suite per dataset, built from the contract.
+
+Here: translating the contract's rules into expectations and judging what the lake stores. Not here: a rule or bound of
+a dataset (`contract.yaml`). The gate in front of the lake refuses the same things in a new frame; this looks at all
+that is stored, whoever wrote it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pandas as pd
+import pyarrow.parquet as pq
+
+from etf_pipeline.checks.verdict import ERROR, WARN, markdown
+from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
+from etf_pipeline.core.calendar import SHANGHAI, last_calendar_session, sessions_between
+from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN
+
+if TYPE_CHECKING:
+    from great_expectations.core.batch_definition import BatchDefinition
+    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+    from great_expectations.expectations.expectation import Expectation
+
+NAME = "expectations"
+_SHOWN_ROWS = 5
+_PRICE_TOLERANCE = 1e-6
+"""Prices are rounded by vendors; the gate in front of the lake leaves the same room."""
+
+
+def expectation_checks() -> list[dg.AssetChecksDefinition]:
+    """The check `expectations` of every raw dataset, all made by one step, of which any part can be run alone."""
+    contract = load_contract()
+
+    @dg.multi_asset_check(
+        name="raw_expectations",
+        specs=[
+            dg.AssetCheckSpec(
+                NAME,
+                asset=dg.AssetKey(["raw", dataset.name]),
+                description=(
+                    "All stored rows keep the rules of contract.yaml (Great Expectations suite built from it). "
+                    "When it fails: correct the rows shown at the source and ingest their dates again. "
+                    + ("Required." if dataset.required else "Optional: passes if nothing was ingested.")
+                ),
+            )
+            for dataset in contract.values()
+        ],
+        can_subset=True,
+    )
+    def raw_expectations(
+        context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetCheckResult]:
+        selected = {key.asset_key.path[-1] for key in context.selected_asset_check_keys}
+        batches = _batch_definition()
+        for dataset in contract.values():
+            if dataset.name in selected:
+                yield _judge(dataset, pipeline, batches)
+
+    return [raw_expectations]
+
+
+def _batch_definition() -> "BatchDefinition":
+    # imported here: it takes seven seconds, and only this step needs it
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return (
+        context.data_sources.add_pandas("lake").add_dataframe_asset("raw").add_batch_definition_whole_dataframe("all")
+    )
+
+
+def _judge(dataset: Dataset, pipeline: Pipeline, batches: "BatchDefinition") -> dg.AssetCheckResult:
+    severity = ERROR if dataset.required else WARN
+    files = pipeline.lake.raw_files(dataset)
+    metadata: dict[str, Any] = {"available": bool(files)}
+    if not files:
+        reason = "required, but not in the lake" if dataset.required else "optional, and not in the lake"
+        return _result(dataset, not dataset.required, severity, {**metadata, "reason": f"{dataset.name} is {reason}"})
+    odd = [f"{file.name}: {text}" for file in files for text in _schema_differences(dataset, pq.read_schema(file))]
+    if odd:
+        return _result(dataset, False, severity, {**metadata, "failed": odd, "failed_expectations": len(odd)})
+    frame = pipeline.lake.read_raw(dataset)
+    results = _validate(dataset, frame, batches)
+    failed = [result for result in results if not result.success]
+    metadata |= {"rows": len(frame), "expectations": len(results), "failed_expectations": len(failed)}
+    if failed:
+        metadata["failed"] = markdown(pd.DataFrame([_describe(result) for result in failed]))
+        metadata["failing_rows"] = dg.MetadataValue.md("\n\n".join(_rows(dataset, frame, r) for r in failed))
+    return _result(dataset, not failed, severity, metadata)
+
+
+def _result(
+    dataset: Dataset, passed: bool, severity: dg.AssetCheckSeverity, metadata: dict[str, Any]
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=passed,
+        asset_key=dg.AssetKey(["raw", dataset.name]),
+        check_name=NAME,
+        severity=severity,
+        description=metadata.get("reason"),
+        metadata=metadata,
+    )
+
+
+def _schema_differences(dataset: Dataset, stored: Any) -> Iterator[str]:
+    wanted = dataset.schema
+    for name in sorted(set(wanted.names) | set(stored.names)):
+        if name not in stored.names:
+            yield f"column {name} is missing"
+        elif name not in wanted.names:
+            yield f"column {name} is not in the contract"
+        elif stored.field(name).type != wanted.field(name).type:
+            yield f"column {name} is {stored.field(name).type}, not {wanted.field(name).type}"
+
+
+def _validate(dataset: Dataset, frame: pd.DataFrame, batches: "BatchDefinition") -> list["ExpectationValidationResult"]:
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+
+    derived = list(_derived(dataset, frame))
+    expectations = [e for column in dataset.columns.values() for e in _column_expectations(column)]
+    key = list(dataset.key)
+    rule = {"rule": f"one row per {', '.join(key)}", "columns": key}
+    expectations.append(
+        gxe.ExpectColumnValuesToBeUnique(column=key[0], meta=rule)
+        if len(key) == 1
+        else gxe.ExpectCompoundColumnsToBeUnique(column_list=key, meta=rule)
+    )
+    if dataset.known_from:
+        expectations.append(_not_null(AVAILABLE_AT))
+    for column in derived:
+        rule = {"rule": column.rule, "columns": [column.rule, *column.of]}
+        expectations.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column.rule, min_value=column.minimum, max_value=column.maximum, meta=rule
+            )
+        )
+    whole = frame.assign(**{column.rule: column.values for column in derived})
+    return (
+        batches.get_batch({"dataframe": whole})
+        .validate(
+            gx.ExpectationSuite(dataset.name, expectations=expectations),
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": _SHOWN_ROWS},
+        )
+        .results
+    )
+
+
+def _not_null(column: str) -> "Expectation":
+    import great_expectations.expectations as gxe
+
+    return gxe.ExpectColumnValuesToNotBeNull(column=column, meta={"rule": "not empty", "columns": [column]})
+
+
+def _column_expectations(column: Column) -> Iterator["Expectation"]:
+    import great_expectations.expectations as gxe
+
+    name, show = column.name, [column.name]
+    if not column.nullable and not column.optional:
+        yield _not_null(name)
+    if column.type == "number":
+        # the largest number as a bound: infinity breaks it
+        lowest = column.minimum if column.above is None else column.above
+        rule = {
+            "rule": " and ".join(
+                ["finite"]
+                + ([f"at least {column.minimum:g}"] if column.minimum is not None else [])
+                + ([f"above {column.above:g}"] if column.above is not None else [])
+                + ([f"at most {column.maximum:g}"] if column.maximum is not None else [])
+            ),
+            "columns": show,
+        }
+        yield gxe.ExpectColumnValuesToBeBetween(
+            column=name,
+            min_value=-sys.float_info.max if lowest is None else lowest,
+            max_value=sys.float_info.max if column.maximum is None else column.maximum,
+            strict_min=column.above is not None,
+            meta=rule,
+        )
+    if column.median_minimum is not None:
+        rule = {"rule": f"median at least {column.median_minimum:,.0f} (unit)", "columns": show}
+        yield gxe.ExpectColumnMedianToBeBetween(column=name, min_value=column.median_minimum, meta=rule)
+    if column.type == "date":
+        today = pd.Timestamp.now(SHANGHAI).normalize().tz_localize(None)
+        rule = {"rule": f"from {EARLIEST_DATE}" + ("" if column.future else f" to today ({today.date()})")}
+        yield gxe.ExpectColumnValuesToBeBetween(
+            column=name,
+            min_value=pd.Timestamp(EARLIEST_DATE),
+            max_value=None if column.future else today,
+            meta={**rule, "columns": show},
+        )
+    if column.session:
+        yield gxe.ExpectColumnValuesToBeInSet(
+            column=name,
+            value_set=list(sessions_between(EARLIEST_DATE, last_calendar_session())),
+            meta={"rule": "session of the Shanghai exchange", "columns": show},
+        )
+    if column.type in ("code", "industry"):
+        pattern = CODE_PATTERN if column.type == "code" else INDUSTRY_PATTERN
+        yield gxe.ExpectColumnValuesToMatchRegex(
+            column=name,
+            regex=rf"^(?:{pattern})\Z",
+            meta={"rule": "code with upper-case exchange suffix", "columns": show},
+        )
+
+
+@dataclass(frozen=True)
+class _Derived:
+    """A rule about several columns or rows, as a column of its own that lies within bounds."""
+
+    rule: str
+    of: tuple[str, ...]
+    values: pd.Series
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+def _derived(dataset: Dataset, frame: pd.DataFrame) -> Iterator[_Derived]:
+    if dataset.set_sum:
+        yield _set_sum(dataset.set_sum, frame)
+    if dataset.stays:
+        yield from _stays(dataset.stays, frame)
+    if {"high", "low", "close"} <= dataset.columns.keys():
+        for above, below in (("high", "low"), ("high", "close"), ("close", "low")):
+            ratio = frame[above] / frame[below]
+            yield _Derived(f"{above} / {below}, at least 1", (above, below), ratio, minimum=1 - _PRICE_TOLERANCE)
+    if dataset.known_from and not dataset.known_from.ahead:
+        day = _day_of(dataset.known_from, frame).dt.tz_localize(SHANGHAI)
+        early = (frame[AVAILABLE_AT] - day) / pd.Timedelta(days=1)
+        yield _Derived("days until known, not before the day itself", (AVAILABLE_AT,), early, minimum=0)
+
+
+def _day_of(known_from: KnownFrom, frame: pd.DataFrame) -> pd.Series:
+    day = frame[known_from.column]
+    return day.fillna(_day_of(known_from.otherwise, frame)) if known_from.otherwise else day
+
+
+def _set_sum(rule: SetSum, frame: pd.DataFrame) -> _Derived:
+    columns = list(rule.columns)
+    # bounds are inclusive: without rounding, 0.99 made of many parts could fail by a float's last digit
+    sums = frame.groupby(columns)[rule.of].transform("sum").round(9)
+    text = f"sum of {rule.of} per {', '.join(columns)}, {rule.minimum:g} to {rule.maximum:g}"
+    # a set is judged, and counted, at its first row
+    return _Derived(text, (), sums.mask(frame.duplicated(columns)), rule.minimum, rule.maximum)
+
+
+def _stays(rule: Stays, frame: pd.DataFrame) -> Iterator[_Derived]:
+    one_day, columns = pd.Timedelta(days=1), list(rule.columns)
+    length = (frame[rule.end] - frame[rule.start]) / one_day
+    yield _Derived(f"days from {rule.start} to {rule.end}, not negative", (rule.end,), length, minimum=0)
+    ordered = frame.sort_values([*columns, rule.start], kind="stable")
+    groups = [ordered[c] for c in columns]
+    ends = ordered[rule.end].fillna(pd.Timestamp("2262-01-01"))
+    ended = ends.groupby(groups).cummax().groupby(groups).shift()
+    gap = ((ordered[rule.start] - ended) / one_day).reindex(frame.index)
+    yield _Derived(f"days since the earlier stay per {', '.join(columns)}, no overlap", (rule.end,), gap, minimum=0)
+
+
+def _describe(result: "ExpectationValidationResult") -> dict[str, Any]:
+    config, found = result.expectation_config, result.result
+    assert config is not None
+    error = next((v.get("exception_message") for v in _exceptions(result)), None)
+    return {
+        "rule": config.meta["rule"] if config.meta else config.type,
+        "column": config.kwargs.get("column") or ", ".join(config.kwargs.get("column_list", [])),
+        "unexpected": found.get("unexpected_count", found.get("observed_value", error)),
+        "of": found.get("element_count"),
+    }
+
+
+def _exceptions(result: "ExpectationValidationResult") -> list[dict[str, Any]]:
+    info = result.exception_info or {}
+    nested = [info] if "raised_exception" in info else list(info.values())
+    return [i for i in nested if isinstance(i, dict) and i.get("raised_exception")]
+
+
+def _rows(dataset: Dataset, frame: pd.DataFrame, result: "ExpectationValidationResult") -> str:
+    config = result.expectation_config
+    assert config is not None
+    assert config.meta is not None
+    rows = frame.loc[list(result.result.get("partial_unexpected_index_list") or [])[:_SHOWN_ROWS]]
+    values = [c for c in config.meta["columns"] if c in frame and c not in dataset.key]
+    numbers = [c.name for c in dataset.columns.values() if c.type == "number" and c.name not in values]
+    shown = rows[[*dataset.key, *values, *numbers[:3]]]
+    if config.meta["columns"][0] not in frame:
+        shown = shown.assign(
+            **{config.meta["columns"][0]: result.result.get("partial_unexpected_list", [])[: len(rows)]}
+        )
+    return f"**{config.meta['rule']}** ({_describe(result)['column']})\n\n{markdown(shown).md_str}"

@@ -1,0 +1,65 @@
+"""What checks have in common: reading the columns they need, and turning broken rows into a Dagster result.
+
+Here: nothing that knows a rule. A check passes exactly if it found no broken row, so none can pass by itself.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pyarrow.parquet as pq
+
+from etf_pipeline.contract import Dataset
+from etf_pipeline.resources.lake import LakeError
+from etf_pipeline.resources.pipeline import Pipeline
+
+_SHOWN_ROWS = 20
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+def verdict(
+    broken: pd.DataFrame, checked: int, severity: dg.AssetCheckSeverity = ERROR, **metadata: Any
+) -> dg.AssetCheckResult:
+    """Passed if `broken` has no row; its first rows are shown as a table. `checked` counts what was looked at."""
+    shown = {"broken_rows": markdown(broken.head(_SHOWN_ROWS))} if len(broken) else {}
+    return dg.AssetCheckResult(
+        passed=broken.empty,
+        severity=severity,
+        metadata={"checked": checked, "broken": len(broken), **shown, **metadata},
+    )
+
+
+def markdown(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
+    """The frame as a table of the Dagster UI, dates without their time."""
+    dates = frame.select_dtypes("datetime").columns
+    return dg.MetadataValue.md(
+        frame.assign(**{name: frame[name].dt.strftime("%Y-%m-%d") for name in dates}).to_markdown(index=False)
+    )
+
+
+def published(pipeline: Pipeline, table: str, columns: Sequence[str]) -> pd.DataFrame:
+    """These columns of a published table (dates as datetime64).
+
+    Raises:
+        LakeError: the table was not published yet, or lacks a column.
+    """
+    path = pipeline.lake.published_path(table)
+    if not path.exists():
+        raise LakeError(f"table {table} is not in lake {pipeline.lake.root} yet: materialise what makes it first")
+    lacking = set(columns) - set(pq.read_schema(path).names)
+    if lacking:
+        raise LakeError(f"table {table} has no column {', '.join(sorted(lacking))}: materialise what makes it again")
+    return pq.read_table(path, columns=list(columns)).to_pandas(date_as_object=False)
+
+
+def raw_days(pipeline: Pipeline, dataset: Dataset) -> pd.Series:
+    """The date of every stored row of a raw dataset up to the deployment's end; empty where nothing was ingested."""
+    column = dataset.date_column
+    assert column is not None
+    parts = [pq.read_table(file, columns=[column])[column] for file in pipeline.lake.raw_files(dataset)]
+    days = pd.concat([pd.Series(part.to_numpy()) for part in parts]) if parts else pd.Series(dtype="datetime64[ms]")
+    end = pipeline.deployment.end or date.max
+    return days[days.dt.date <= end] if len(days) and pipeline.deployment.end else days

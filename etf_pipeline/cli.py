@@ -1,0 +1,321 @@
+"""Command line: `etf-pipeline run`, `holdings`, `check`, `where`. Thin verbs over the same assets as the Dagster UI."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from etf_pipeline.resources.lake import Lake, LakeError, atomic_path
+from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.settings import Deployment, SettingsError
+from etf_pipeline.sources.base import SourceError
+
+app = typer.Typer(
+    help="From ETF shares to biweekly industry holdings.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+_DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+
+Source = Annotated[str | None, typer.Option(help="Where data comes from: sample (synthetic, offline) or files.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of Parquet or CSV files, for --source files.")]
+LakeDir = Annotated[Path, typer.Option("--lake", help="Folder of the lake: raw data, results, catalogue.")]
+Scheme = Annotated[str | None, typer.Option(help="Industry classification: citic or sw.")]
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Replace a parameter of parameters.yaml; may be given again."),
+]
+
+
+def _remembered(lake: Path) -> dict[str, Any]:
+    path = lake / "deployment.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _deployment(
+    lake: Path,
+    source: str | None,
+    data: Path | None,
+    scheme: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    overrides: list[str] | None,
+) -> Deployment:
+    parameters: dict[str, Any] = {}
+    for item in overrides or []:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise SettingsError(f"--set {item}: write NAME=VALUE")
+        parameters[name] = yaml.safe_load(value)
+    if scheme:
+        parameters["scheme"] = scheme
+    return Deployment(
+        source=source or ("files" if data else "sample"),
+        data=data.absolute() if data else None,
+        lake=lake.absolute(),
+        start=start.date() if start else None,
+        end=end.date() if end else None,
+        parameters=parameters,
+    )
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Any:
+    """Errors a user can act on are printed as what they say; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except (SourceError, LakeError, SettingsError) as error:
+        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        console.print(str(error), markup=False)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def run(
+    source: Source = None,
+    data: Data = None,
+    lake: LakeDir = Path("lake"),
+    scheme: Scheme = None,
+    start: Day = None,
+    end: Day = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the whole graph: ingest, look through, score, and publish the holdings.
+
+    --start and --end bound the days asked of the source (default: all it has). Nothing dated after --end is used,
+    even where the lake already holds it; history the lake holds before --start stays.
+    """
+    with _clear_errors():
+        began = time.monotonic()
+        deployment = _deployment(lake, source, data, scheme, start, end, overrides)
+        pipeline = Pipeline(deployment)
+        parameters = pipeline.parameters
+        with console.status(f"Checking the data of source {deployment.source} …"):
+            notes = pipeline.source_notes
+        first, last = pipeline.span
+        console.print(f"Source [bold]{pipeline.source.label}[/], {first} … {last}, settings {parameters.hash}")
+        for dataset, note in notes.items():
+            console.print(f"  {dataset}: {note}", style="dim", markup=False)
+        with atomic_path(pipeline.lake.root / "deployment.json") as temporary:
+            temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
+        succeeded = _execute(deployment, None)
+        pipeline.lake.build_catalogue()
+        if not succeeded:
+            raise typer.Exit(1)
+        _show_coverage(pipeline.lake)
+        _show_holdings(pipeline.lake, None)
+        console.print(f"Results: [bold]{pipeline.lake.catalogue}[/] (DuckDB), after {time.monotonic() - began:.0f} s")
+
+
+@app.command()
+def holdings(
+    lake: LakeDir = Path("lake"),
+    day: Annotated[
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Signal date; default latest.")
+    ] = None,
+) -> None:
+    """Print the holdings in force, or those of one signal date, with their reasons."""
+    with _clear_errors():
+        _show_holdings(Lake(lake.absolute()), day.date() if day else None)
+
+
+@app.command()
+def check(lake: LakeDir = Path("lake")) -> None:
+    """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
+    import dagster as dg
+
+    with _clear_errors():
+        Lake(lake.absolute()).source_label  # noqa: B018 - raises where there is no lake
+        deployment = Deployment.model_validate({**_remembered(lake), "lake": lake.absolute()})
+        if not _execute(deployment, dg.AssetSelection.all_asset_checks()):
+            raise typer.Exit(1)
+
+
+@app.command()
+def where(lake: LakeDir = Path("lake")) -> None:
+    """Print the path of the catalogue, a DuckDB file of views over the published tables."""
+    with _clear_errors():
+        catalogue = Lake(lake.absolute()).catalogue
+        if not catalogue.exists():
+            raise LakeError(f"no catalogue at {catalogue}: run `etf-pipeline run --lake {lake}` first")
+        typer.echo(catalogue)
+
+
+@app.command()
+def ui(
+    source: Source = None,
+    data: Data = None,
+    lake: LakeDir = Path("lake"),
+    scheme: Scheme = None,
+    start: Day = None,
+    end: Day = None,
+    overrides: Overrides = None,
+    port: Annotated[int, typer.Option(help="Port of the web server.")] = 3000,
+) -> None:
+    """Open the Dagster UI (web server and daemon) over the lake; options default to those of its last run."""
+    with _clear_errors():
+        given = _deployment(lake, source, data, scheme, start, end, overrides)
+        remembered = _remembered(lake)
+        deployment = (
+            given if source or data or not remembered else Deployment.model_validate({**remembered, "lake": given.lake})
+        )
+        Pipeline(deployment)
+    environment = {**os.environ, **deployment.to_env(), "DAGSTER_HOME": str(_dagster_home(deployment.lake))}
+    command = [str(Path(sys.executable).with_name("dagster")), "dev", "-m", "etf_pipeline.definitions", "-p", str(port)]
+    os.execve(command[0], command, environment)
+
+
+def _dagster_home(lake: Path) -> Path:
+    home = lake / ".dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text(_DAGSTER_YAML, encoding="utf-8")
+    return home
+
+
+def _execute(deployment: Deployment, selection: Any) -> bool:
+    """Execute assets and checks in this process with progress; True if nothing failed that matters."""
+    os.environ["DAGSTER_HOME"] = str(_dagster_home(deployment.lake))
+    import dagster as dg
+    from dagster._core.utils import make_new_run_id
+
+    from etf_pipeline.definitions import build_defs
+
+    run_id = make_new_run_id()
+    log = deployment.lake / "build" / "run.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with (
+        log.open("w", encoding="utf-8") as stream,
+        Progress(*columns, console=console, transient=True) as progress,
+        contextlib.redirect_stdout(stream),
+        contextlib.redirect_stderr(stream),
+        warnings.catch_warnings(action="ignore"),
+        dg.DagsterInstance.get() as instance,
+    ):
+        definitions = build_defs(deployment)
+        if selection is None:
+            job = definitions.resolve_implicit_global_asset_job_def()
+        else:
+            named = dg.define_asset_job("checks", selection=selection)
+            job = dg.Definitions.merge(definitions, dg.Definitions(jobs=[named])).resolve_job_def("checks")
+        graph = definitions.resolve_asset_graph()
+        assets = graph.materializable_asset_keys if selection is None else ()
+        task = progress.add_task("Starting", total=len(assets) + len(graph.asset_check_keys))
+        instance.add_event_listener(run_id, _advance(progress, task))
+        result = job.execute_in_process(run_id=run_id, instance=instance, raise_on_error=False)
+    return _report(result, log)
+
+
+def _advance(progress: Progress, task: Any) -> Callable[[Any], None]:
+    def listen(entry: Any) -> None:
+        event = entry.dagster_event
+        if event is None:
+            return
+        if event.is_step_start:
+            progress.update(task, description=event.step_key.removeprefix("raw__"))
+        elif event.event_type_value in ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION"):
+            progress.advance(task)
+
+    return listen
+
+
+def _report(result: Any, log: Path) -> bool:
+    import dagster as dg
+
+    evaluations = result.get_asset_check_evaluations()
+    failed = [e for e in evaluations if not e.passed]
+    errors = [e for e in failed if e.severity == dg.AssetCheckSeverity.ERROR]
+    for evaluation in failed:
+        colour = "red" if evaluation in errors else "yellow"
+        console.print(f"[{colour}]check {evaluation.severity.value.lower()}[/]: ", end="")
+        text = evaluation.description or _first_metadata(evaluation.metadata)
+        console.print(f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name} {text}", markup=False)
+    for event in result.filter_events(lambda e: e.is_step_failure):
+        failure = event.step_failure_data.error
+        cause = failure.cause or failure
+        console.print(f"[bold red]{event.step_key} failed[/]: ", end="")
+        console.print(cause.message.strip(), markup=False)
+        if event.step_failure_data.user_failure_data:
+            for name, value in event.step_failure_data.user_failure_data.metadata.items():
+                console.print(f"  {name}: {value.value}", markup=False)
+    console.print(f"{len(evaluations)} checks, {len(errors)} errors, {len(failed) - len(errors)} warnings", style="dim")
+    if not result.success:
+        console.print(f"The run failed; what was published before stays. Log: {log}")
+    return result.success and not errors
+
+
+def _first_metadata(metadata: Any) -> str:
+    return "; ".join(f"{name}: {value.value}" for name, value in list(metadata.items())[:2])[:300]
+
+
+def _show_coverage(lake: Lake) -> None:
+    coverage = lake.read_published("look_through_coverage")
+    latest = coverage[coverage["week_end"] == coverage["week_end"].max()].sort_values("value_cny", ascending=False)
+    if latest.empty:
+        console.print("No week with looked-through value yet.")
+        return
+    table = Table(title=f"How A-share stock ETFs were looked through, {latest['week_end'].iloc[0]:%Y-%m-%d}")
+    table.add_column("basis")
+    table.add_column("value, 亿元", justify="right")
+    table.add_column("part", justify="right")
+    for row in latest.itertuples():
+        table.add_row(row.basis, f"{row.value_cny / 1e8:,.1f}", f"{row.ratio:.1%}")
+    console.print(table)
+
+
+def _show_holdings(lake: Lake, day: date | None) -> None:
+    published = lake.read_published("strategy_holdings")
+    scores = lake.read_published("factor_scores")
+    reasons = scores.drop_duplicates("signal_date").set_index("signal_date")["withheld_reason"].dropna()
+    wanted = day or (published["signal_date"].max() if len(published) else None)
+    rows = published[published["signal_date"] == str(wanted)] if day else published[published["signal_date"] == wanted]
+    if rows.empty:
+        reason = reasons.get(str(day), "no such rebalance date") if day else "no date could be published"
+        console.print(f"No holdings for {day or 'any date'}: {reason}")
+    else:
+        first = rows.iloc[0]
+        title = (
+            f"Holdings of signal {first['signal_date']:%Y-%m-%d}, held {first['holding_start']:%Y-%m-%d} … "
+            f"{first['holding_end']:%Y-%m-%d}; {first['size_regime']} / {first['growth_value_regime']} lead; "
+            f"source {first['source']}"
+        )
+        table = Table(title=title)
+        for column in ("rank", "industry", "weight", "composite", "above median", "largest ETF", "most liquid ETF"):
+            table.add_column(column, justify="right" if column in ("rank", "weight", "composite") else "left")
+        for row in rows.itertuples():
+            table.add_row(
+                str(row.rank),
+                f"{row.industry_code} {row.industry_name}",
+                f"{row.weight:.2%}",
+                f"{row.composite:+.2f}",
+                row.flags,
+                row.largest_etf if isinstance(row.largest_etf, str) else "–",
+                row.most_liquid_etf if isinstance(row.most_liquid_etf, str) else "–",
+            )
+        console.print(table)
+        console.print(f"Factors: {first['factors_used']}. {first['factors_off'] or ''}".rstrip())
+    withheld = reasons[reasons.index > rows["signal_date"].max()] if len(rows) and not day else reasons
+    for signal, reason in withheld.tail(5).items():
+        console.print(f"Not published: {signal:%Y-%m-%d}, {reason}", style="yellow")
+
+
+def main() -> None:
+    """Entry point of the `etf-pipeline` command."""
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    app()
