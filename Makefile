@@ -36,7 +36,7 @@ bench: setup
 lock: ## pin what pyproject.toml resolves to, with hashes and without any index address
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet pip-tools
-	.venv-lock/bin/pip-compile --quiet --extra dev --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	.venv-lock/bin/pip-compile --quiet --extra dev --all-build-deps --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate --output-file requirements.lock pyproject.toml
 	rm -rf .venv-lock
 
 clean:
