@@ -304,7 +304,7 @@ def _show_holdings(lake: Lake, day: date | None) -> None:
                 f"{row.industry_code} {row.industry_name}",
                 f"{row.weight:.2%}",
                 f"{row.composite:+.2f}",
-                row.flags,
+                str(row.flags),
                 row.largest_etf if isinstance(row.largest_etf, str) else "–",
                 row.most_liquid_etf if isinstance(row.most_liquid_etf, str) else "–",
             )

@@ -61,12 +61,8 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     comparable = (flow["close"] * flow["cumulative_split_factor"]).rename("comparable_close")
     closes = pd.concat([flow[["etf_code", "trade_date"]], comparable], axis=1).dropna()
     wide = closes.pivot(index="trade_date", columns="etf_code", values="comparable_close")
-    rsi = (
-        rsi_wilder(wide, pipeline.parameters.rsi_periods)
-        .stack()
-        .rename(f"rsi_wilder_{pipeline.parameters.rsi_periods}")
-    )
-    daily = flow.merge(rsi.reset_index(), on=["etf_code", "trade_date"], how="left", validate="one_to_one")
+    rsi = _long(rsi_wilder(wide, pipeline.parameters.rsi_periods), f"rsi_wilder_{pipeline.parameters.rsi_periods}")
+    daily = flow.merge(rsi, on=["etf_code", "trade_date"], how="left", validate="one_to_one")
     return publish(pipeline, table, daily[list(table.columns)], etfs=int(daily["etf_code"].nunique()))
 
 
@@ -92,10 +88,11 @@ def style_regime(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     }
     parts = []
     for series, (numerator, denominator, lam) in pairs.items():
-        ratio = (closes.get(numerator) / closes.get(denominator)) if {numerator, denominator} <= set(closes) else None
-        if ratio is None or ratio.notna().sum() == 0:
+        both = closes.reindex(columns=[numerator, denominator]).dropna()
+        if both.empty:
             continue
-        span = ends[(ends >= ratio.first_valid_index()) & (ends <= ratio.last_valid_index())]
+        ratio = both[numerator] / both[denominator]
+        span = ends[(ends >= both.index.min()) & (ends <= both.index.max())]
         part = regime_of(ratio.reindex(span), lam, p.momentum_weeks)
         parts.append(part.rename_axis("week_end").reset_index().assign(series=series))
     columns = [c for c in STYLE_REGIME.columns if c != "source"]
@@ -127,13 +124,9 @@ def active_holdings(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
     disclosed = disclosed[disclosed["week_end"].isin(dates) & disclosed["industry_code"].isin(industries)]
     disclosed = disclosed.rename(columns={"week_end": "signal_date", "active_share_ratio": "active_weight_ratio"})
     others = dates[~dates.isin(disclosed["signal_date"])]
-    simulated = (
-        _simulated(pipeline, others, industries)
-        .rename_axis(index="signal_date", columns="industry_code")
-        .stack()
-        .rename("active_weight_ratio")
-        .reset_index()
-    )
+    weights = _simulated(pipeline, others, industries)
+    weights.index.name, weights.columns.name = "signal_date", "industry_code"
+    simulated = _long(weights, "active_weight_ratio")
     frame = pd.concat(
         [
             disclosed[["signal_date", "industry_code", "active_weight_ratio", "report_date"]].assign(basis="disclosed"),
@@ -143,6 +136,12 @@ def active_holdings(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
     frame = frame.assign(source=pipeline.lake.source_label)
     counts = frame.drop_duplicates("signal_date")["basis"].value_counts().to_dict()
     return publish(pipeline, ACTIVE_HOLDINGS, frame, dates_by_basis={k: int(v) for k, v in counts.items()})
+
+
+def _long(wide: pd.DataFrame, name: str) -> pd.DataFrame:
+    """One row per row and column of `wide` that is known, its value in column `name`."""
+    known = wide.stack(future_stack=True).dropna()
+    return pd.DataFrame({name: known}).reset_index()
 
 
 def _simulated(pipeline: Pipeline, dates: pd.DatetimeIndex, industries: list[str]) -> pd.DataFrame:
