@@ -30,7 +30,8 @@ app = typer.Typer(
 )
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
-_DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+# one build of the warehouse at a time, whoever started it
+_DAGSTER_YAML = "telemetry:\n  enabled: false\nconcurrency:\n  pools:\n    default_limit: 1\n"
 
 Source = Annotated[str | None, typer.Option(help="Where data comes from: sample (synthetic, offline) or files.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of Parquet or CSV files, for --source files.")]
@@ -115,7 +116,6 @@ def run(
         with atomic_path(pipeline.lake.root / "deployment.json") as temporary:
             temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
         succeeded = _execute(deployment, None)
-        pipeline.lake.build_catalogue()
         if not succeeded:
             raise typer.Exit(1)
         _show_coverage(pipeline.lake)
@@ -244,8 +244,8 @@ def _report(result: Any, log: Path) -> bool:
     for evaluation in failed:
         colour = "red" if evaluation in errors else "yellow"
         console.print(f"[{colour}]check {evaluation.severity.value.lower()}[/]: ", end="")
-        text = evaluation.description or _first_metadata(evaluation.metadata)
-        console.print(f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name} {text}", markup=False)
+        name = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
+        console.print(f"{name} ({_reason(evaluation)})", markup=False)
     for event in result.filter_events(lambda e: e.is_step_failure):
         failure = event.step_failure_data.error
         cause = failure.cause or failure
@@ -260,8 +260,13 @@ def _report(result: Any, log: Path) -> bool:
     return result.success and not errors
 
 
-def _first_metadata(metadata: Any) -> str:
-    return "; ".join(f"{name}: {value.value}" for name, value in list(metadata.items())[:2])[:300]
+def _reason(evaluation: Any) -> str:
+    """What a failed check says: its own words, or how many rows of which test failed."""
+    rows = evaluation.metadata.get("dagster_dbt/failed_row_count")
+    if rows is not None:
+        return f"{rows.value} rows"
+    shown = {name: value.value for name, value in evaluation.metadata.items() if not isinstance(value.value, dict)}
+    return evaluation.description or "; ".join(f"{name}: {value}" for name, value in shown.items())[:300]
 
 
 def _show_coverage(lake: Lake) -> None:

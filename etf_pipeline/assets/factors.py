@@ -32,8 +32,9 @@ _PREVIEW_ROWS = 8
 
 
 def publish(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: Any) -> dg.MaterializeResult:
-    """Publish `frame` as `table` and describe it for the Dagster UI."""
+    """Publish `frame` as `table`, renew the catalogue and describe the table for the Dagster UI."""
     pipeline.lake.publish(table.name, table.to_arrow(frame), pipeline.parameters.hash)
+    pipeline.lake.build_catalogue()
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(frame),

@@ -104,6 +104,7 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
                     node = manifest["nodes"].get(unique_id)
                     if node and _layer(node) == "marts":
                         _publish(connection, pipeline, node)
+            lake.build_catalogue()
 
     return [warehouse]
 

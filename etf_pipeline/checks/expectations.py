@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from etf_pipeline.checks.verdict import ERROR, WARN, markdown
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
-from etf_pipeline.core.calendar import SHANGHAI, last_calendar_session, sessions_between
+from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN
+from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, off_session
 
 if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "expectations"
 _SHOWN_ROWS = 5
+_DERIVED = "derived "
 _PRICE_TOLERANCE = 1e-6
 """Prices are rounded by vendors; the gate in front of the lake leaves the same room."""
 
@@ -136,14 +137,16 @@ def _validate(dataset: Dataset, frame: pd.DataFrame, batches: "BatchDefinition")
     )
     if dataset.known_from:
         expectations.append(_not_null(AVAILABLE_AT))
-    for column in derived:
-        rule = {"rule": column.rule, "columns": [column.rule, *column.of]}
+    for number, column in enumerate(derived):
         expectations.append(
             gxe.ExpectColumnValuesToBeBetween(
-                column=column.rule, min_value=column.minimum, max_value=column.maximum, meta=rule
+                column=f"{_DERIVED}{number}",
+                min_value=column.minimum,
+                max_value=column.maximum,
+                meta={"rule": column.rule, "columns": list(column.of)},
             )
         )
-    whole = frame.assign(**{column.rule: column.values for column in derived})
+    whole = frame.assign(**{f"{_DERIVED}{number}": column.values for number, column in enumerate(derived)})
     return (
         batches.get_batch({"dataframe": whole})
         .validate(
@@ -188,21 +191,6 @@ def _column_expectations(column: Column) -> Iterator["Expectation"]:
     if column.median_minimum is not None:
         rule = {"rule": f"median at least {column.median_minimum:,.0f} (unit)", "columns": show}
         yield gxe.ExpectColumnMedianToBeBetween(column=name, min_value=column.median_minimum, meta=rule)
-    if column.type == "date":
-        today = pd.Timestamp.now(SHANGHAI).normalize().tz_localize(None)
-        rule = {"rule": f"from {EARLIEST_DATE}" + ("" if column.future else f" to today ({today.date()})")}
-        yield gxe.ExpectColumnValuesToBeBetween(
-            column=name,
-            min_value=pd.Timestamp(EARLIEST_DATE),
-            max_value=None if column.future else today,
-            meta={**rule, "columns": show},
-        )
-    if column.session:
-        yield gxe.ExpectColumnValuesToBeInSet(
-            column=name,
-            value_set=list(sessions_between(EARLIEST_DATE, last_calendar_session())),
-            meta={"rule": "session of the Shanghai exchange", "columns": show},
-        )
     if column.type in ("code", "industry"):
         pattern = CODE_PATTERN if column.type == "code" else INDUSTRY_PATTERN
         yield gxe.ExpectColumnValuesToMatchRegex(
@@ -214,7 +202,7 @@ def _column_expectations(column: Column) -> Iterator["Expectation"]:
 
 @dataclass(frozen=True)
 class _Derived:
-    """A rule about several columns or rows, as a column of its own that lies within bounds."""
+    """A rule about several columns or rows, or about dates, as a column of numbers within bounds."""
 
     rule: str
     of: tuple[str, ...]
@@ -224,6 +212,9 @@ class _Derived:
 
 
 def _derived(dataset: Dataset, frame: pd.DataFrame) -> Iterator[_Derived]:
+    for column in dataset.columns.values():
+        if column.type == "date":
+            yield from _days(column, frame[column.name])
     if dataset.set_sum:
         yield _set_sum(dataset.set_sum, frame)
     if dataset.stays:
@@ -231,11 +222,23 @@ def _derived(dataset: Dataset, frame: pd.DataFrame) -> Iterator[_Derived]:
     if {"high", "low", "close"} <= dataset.columns.keys():
         for above, below in (("high", "low"), ("high", "close"), ("close", "low")):
             ratio = frame[above] / frame[below]
-            yield _Derived(f"{above} / {below}, at least 1", (above, below), ratio, minimum=1 - _PRICE_TOLERANCE)
+            yield _Derived(f"{above} not below {below}", (above, below), ratio, minimum=1 - _PRICE_TOLERANCE)
     if dataset.known_from and not dataset.known_from.ahead:
         day = _day_of(dataset.known_from, frame).dt.tz_localize(SHANGHAI)
-        early = (frame[AVAILABLE_AT] - day) / pd.Timedelta(days=1)
-        yield _Derived("days until known, not before the day itself", (AVAILABLE_AT,), early, minimum=0)
+        early = (frame[AVAILABLE_AT] - day).dt.total_seconds() / 86_400
+        yield _Derived("not before the day the row is about", (AVAILABLE_AT,), early, minimum=0)
+
+
+def _days(column: Column, days: pd.Series) -> Iterator[_Derived]:
+    # as numbers: the expectations on dates and on sets of dates take seconds where these take milliseconds
+    first, today = pd.Timestamp(EARLIEST_DATE), pd.Timestamp.now(SHANGHAI).normalize().tz_localize(None)
+    latest = None if column.future else today
+    rule = f"from {first:%Y-%m-%d}" + (f" to today, {latest:%Y-%m-%d}" if latest else "")
+    since = (days - first).dt.days
+    yield _Derived(rule, (column.name,), since, 0, (latest - first).days if latest else None)
+    if column.session:
+        closed = off_session(days).astype(float)
+        yield _Derived("session of the Shanghai exchange", (column.name,), closed, maximum=0)
 
 
 def _day_of(known_from: KnownFrom, frame: pd.DataFrame) -> pd.Series:
@@ -247,30 +250,33 @@ def _set_sum(rule: SetSum, frame: pd.DataFrame) -> _Derived:
     columns = list(rule.columns)
     # bounds are inclusive: without rounding, 0.99 made of many parts could fail by a float's last digit
     sums = frame.groupby(columns)[rule.of].transform("sum").round(9)
-    text = f"sum of {rule.of} per {', '.join(columns)}, {rule.minimum:g} to {rule.maximum:g}"
+    text = f"sum per {', '.join(columns)} from {rule.minimum:g} to {rule.maximum:g}"
     # a set is judged, and counted, at its first row
-    return _Derived(text, (), sums.mask(frame.duplicated(columns)), rule.minimum, rule.maximum)
+    return _Derived(text, (rule.of,), sums.mask(frame.duplicated(columns)), rule.minimum, rule.maximum)
 
 
 def _stays(rule: Stays, frame: pd.DataFrame) -> Iterator[_Derived]:
-    one_day, columns = pd.Timedelta(days=1), list(rule.columns)
-    length = (frame[rule.end] - frame[rule.start]) / one_day
-    yield _Derived(f"days from {rule.start} to {rule.end}, not negative", (rule.end,), length, minimum=0)
+    columns = list(rule.columns)
+    length = (frame[rule.end] - frame[rule.start]).dt.days
+    yield _Derived(f"not before {rule.start}", (rule.end,), length, minimum=0)
     ordered = frame.sort_values([*columns, rule.start], kind="stable")
     groups = [ordered[c] for c in columns]
     ends = ordered[rule.end].fillna(pd.Timestamp("2262-01-01"))
     ended = ends.groupby(groups).cummax().groupby(groups).shift()
-    gap = ((ordered[rule.start] - ended) / one_day).reindex(frame.index)
-    yield _Derived(f"days since the earlier stay per {', '.join(columns)}, no overlap", (rule.end,), gap, minimum=0)
+    gap = (ordered[rule.start] - ended).dt.days.reindex(frame.index)
+    yield _Derived(
+        f"not before the end of an earlier stay of the same {' and '.join(columns)}", (rule.start,), gap, minimum=0
+    )
 
 
 def _describe(result: "ExpectationValidationResult") -> dict[str, Any]:
     config, found = result.expectation_config, result.result
     assert config is not None
+    assert config.meta is not None
     error = next((v.get("exception_message") for v in _exceptions(result)), None)
     return {
-        "rule": config.meta["rule"] if config.meta else config.type,
-        "column": config.kwargs.get("column") or ", ".join(config.kwargs.get("column_list", [])),
+        "rule": config.meta["rule"],
+        "column": ", ".join(config.meta["columns"]),
         "unexpected": found.get("unexpected_count", found.get("observed_value", error)),
         "of": found.get("element_count"),
     }
@@ -283,15 +289,13 @@ def _exceptions(result: "ExpectationValidationResult") -> list[dict[str, Any]]:
 
 
 def _rows(dataset: Dataset, frame: pd.DataFrame, result: "ExpectationValidationResult") -> str:
-    config = result.expectation_config
+    config, found = result.expectation_config, result.result
     assert config is not None
     assert config.meta is not None
-    rows = frame.loc[list(result.result.get("partial_unexpected_index_list") or [])[:_SHOWN_ROWS]]
-    values = [c for c in config.meta["columns"] if c in frame and c not in dataset.key]
-    numbers = [c.name for c in dataset.columns.values() if c.type == "number" and c.name not in values]
-    shown = rows[[*dataset.key, *values, *numbers[:3]]]
-    if config.meta["columns"][0] not in frame:
-        shown = shown.assign(
-            **{config.meta["columns"][0]: result.result.get("partial_unexpected_list", [])[: len(rows)]}
-        )
-    return f"**{config.meta['rule']}** ({_describe(result)['column']})\n\n{markdown(shown).md_str}"
+    rows = frame.loc[list(found.get("partial_unexpected_index_list") or [])[:_SHOWN_ROWS]]
+    about = [c for c in config.meta["columns"] if c not in dataset.key]
+    shown = rows[[*dataset.key, *about]]
+    if str(config.kwargs.get("column")).startswith(_DERIVED) and len(rows):
+        shown = shown.assign(value=found["partial_unexpected_list"][: len(rows)])
+    title = f"**{', '.join(config.meta['columns'])}: {config.meta['rule']}**"
+    return f"{title}\n\n{markdown(shown).md_str}" if len(rows) else title

@@ -1,0 +1,259 @@
+"""Conservation: published tables add up, and agree with each other.
+
+Here: identities between published numbers, computed anew in Python, not with the SQL that made them. Not here: shape
+and types (`schema.py`), or when something was known (`look_ahead.py`).
+"""
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from etf_pipeline.checks.verdict import WARN, markdown, published, verdict
+from etf_pipeline.core.calendar import sessions_between
+from etf_pipeline.resources.pipeline import Pipeline
+
+_WITH_INDUSTRY = ("constituents", "stale weights")
+_REACH_AN_INDUSTRY = (*_WITH_INDUSTRY, "theme")
+_RECENT_SESSIONS = 20
+
+
+def accounting_checks() -> list[dg.AssetChecksDefinition]:
+    """Checks of the look-through on its marts, and of sizes and flows on etf_daily."""
+    return [
+        _industry_value_conserved,
+        _industry_shares_sum_to_one,
+        _weeks_agree_with_days,
+        _stock_value_conserved,
+        _coverage_ratios_sum_to_one,
+        _coverage_is_sufficient,
+        _sizes_balance,
+        _flows_balance,
+        _no_suspected_splits,
+    ]
+
+
+def _key(layer: str, table: str) -> dg.AssetKey:
+    return dg.AssetKey([layer, table])
+
+
+def _differ(left: pd.Series, right: pd.Series, room: pd.Series | float) -> pd.Series:
+    """Whether two numbers differ by more than `room`, or only one of them is missing."""
+    return ~((left - right).abs().le(room) | (left.isna() & right.isna()))
+
+
+def _coverage(pipeline: Pipeline) -> pd.DataFrame:
+    """Value by week end (rows) and basis (columns)."""
+    coverage = published(pipeline, "look_through_coverage", ["week_end", "basis", "value_cny"])
+    return coverage.pivot(index="week_end", columns="basis", values="value_cny")
+
+
+def _conserved(
+    pipeline: Pipeline, held: pd.DataFrame, coverage: pd.DataFrame, parts: dict[str, tuple[str, ...]]
+) -> dg.AssetCheckResult:
+    """Weeks in which a column of `held` differs from the bases that `parts` says it is made of."""
+    weeks = held.index.union(coverage.index)
+    held, coverage = held.reindex(weeks).fillna(0), coverage.reindex(weeks).fillna(0)
+    room = pipeline.parameters.conservation_tolerance * coverage.sum(axis=1).abs()
+    broken = []
+    for column, bases in parts.items():
+        looked_through = coverage.reindex(columns=list(bases), fill_value=0).sum(axis=1)
+        odd = _differ(held[column], looked_through, room)
+        table = pd.DataFrame({"part": column, "held_value_cny": held[column], "coverage_cny": looked_through})
+        broken.append(table[odd].rename_axis("week_end").reset_index())
+    return verdict(pd.concat(broken), len(weeks), tolerance=pipeline.parameters.conservation_tolerance)
+
+
+@dg.asset_check(name="value_conserved", asset=_key("marts", "industry_weekly"))
+def _industry_value_conserved(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """Per week, the industries hold together what coverage says reaches an industry.
+
+    When it fails: value was lost or created between coverage and industries; rebuild the marts and compare the weeks.
+    """
+    weekly = published(pipeline, "industry_weekly", ["week_end", "held_value_cny"])
+    held = weekly.groupby("week_end")[["held_value_cny"]].sum()
+    return _conserved(pipeline, held, _coverage(pipeline), {"held_value_cny": _REACH_AN_INDUSTRY})
+
+
+@dg.asset_check(name="shares_sum_to_one", asset=_key("marts", "industry_weekly"))
+def _industry_shares_sum_to_one(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """Each held share is the industry's part of the week's held value, and the shares of a week sum to one.
+
+    When it fails: an industry is missing from the sum, or counted twice; rebuild the marts.
+    """
+    weekly = published(pipeline, "industry_weekly", ["week_end", "industry_code", "held_value_cny", "held_share_ratio"])
+    week = weekly.groupby("week_end")
+    total = week["held_value_cny"].transform("sum")
+    expected = weekly["held_value_cny"] / total.where(total != 0)
+    room = pipeline.parameters.conservation_tolerance
+    sums = week["held_share_ratio"].transform("sum")
+    off = _differ(weekly["held_share_ratio"], expected, room) | ((total != 0) & ~(sums - 1).abs().le(room))
+    return verdict(weekly.assign(week_sum=sums)[off], len(weekly), tolerance=room)
+
+
+@dg.asset_check(
+    name="weeks_agree_with_days",
+    asset=_key("marts", "industry_weekly"),
+    additional_deps=[_key("marts", "industry_daily")],
+)
+def _weeks_agree_with_days(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """Held value of a week is that of its last session, and its flow the sum of its days' parts.
+
+    When it fails: the weekly table is of other days than the daily one; rebuild both.
+    """
+    weekly = published(pipeline, "industry_weekly", ["week_end", "industry_code", "held_value_cny", "net_creation_cny"])
+    daily = published(
+        pipeline,
+        "industry_daily",
+        ["trade_date", "week_end", "industry_code", "held_value_cny", "week_net_creation_cny"],
+    )
+    key = ["week_end", "industry_code"]
+    at_end = daily[daily["trade_date"] == daily["week_end"]].set_index(key)["held_value_cny"]
+    gross = daily["week_net_creation_cny"].abs()
+    flows = daily.assign(gross=gross).groupby(key)[["week_net_creation_cny", "gross"]].sum(min_count=1)
+    days = flows.rename(columns={"week_net_creation_cny": "day_flow"}).assign(day_value=at_end)
+    both = weekly.merge(days.loc[at_end.index].reset_index(), on=key, how="outer")
+    room = pipeline.parameters.conservation_tolerance
+    off = _differ(both["held_value_cny"], both["day_value"], room * both["day_value"].abs())
+    off |= _differ(both["net_creation_cny"], both["day_flow"], room * both["gross"])
+    return verdict(both[off], len(both), tolerance=room)
+
+
+@dg.asset_check(
+    name="value_conserved",
+    asset=_key("marts", "stock_weekly"),
+    additional_deps=[_key("marts", "look_through_coverage")],
+)
+def _stock_value_conserved(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """Per week, stocks with an industry, without one, and outside the A-share market hold what coverage says.
+
+    When it fails: the look-through to stocks and that to industries went apart; rebuild the marts.
+    """
+    stocks = published(pipeline, "stock_weekly", ["week_end", "industry_code", "is_a_share", "held_value_cny"])
+    placed = stocks["industry_code"].notna().map({True: "with industry", False: "no industry"})
+    part = placed.where(stocks["is_a_share"].astype(bool), "outside A shares")
+    held = stocks.groupby([stocks["week_end"], part])["held_value_cny"].sum().unstack()
+    parts = {
+        "with industry": _WITH_INDUSTRY,
+        "no industry": ("no industry",),
+        "outside A shares": ("outside A shares",),
+    }
+    return _conserved(pipeline, held.reindex(columns=list(parts)), _coverage(pipeline), parts)
+
+
+@dg.asset_check(name="ratios_sum_to_one", asset=_key("marts", "look_through_coverage"))
+def _coverage_ratios_sum_to_one(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """Each ratio is its basis' part of the week's value, and the ratios of a week sum to one.
+
+    When it fails: a basis is missing or counted twice; rebuild the marts.
+    """
+    coverage = published(pipeline, "look_through_coverage", ["week_end", "basis", "value_cny", "ratio"])
+    week = coverage.groupby("week_end")
+    expected = coverage["value_cny"] / week["value_cny"].transform("sum")
+    sums = week["ratio"].transform("sum")
+    room = pipeline.parameters.conservation_tolerance
+    off = _differ(coverage["ratio"], expected, room) | ~(sums - 1).abs().le(room)
+    return verdict(coverage.assign(week_sum=sums)[off], len(coverage), tolerance=room)
+
+
+@dg.asset_check(name="coverage_is_sufficient", asset=_key("marts", "look_through_coverage"))
+def _coverage_is_sufficient(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """In the last week, the part of the value that reaches no industry is within missing_industries_limit.
+
+    When it fails: industry shares speak for the covered part only; bring weights (or themes) of the indices without.
+    """
+    coverage = published(pipeline, "look_through_coverage", ["week_end", "basis", "value_cny", "ratio"])
+    last = coverage[coverage["week_end"] == coverage["week_end"].max()]
+    reached = float(last.loc[last["basis"].isin(_REACH_AN_INDUSTRY), "ratio"].sum())
+    limit = pipeline.parameters.missing_industries_limit
+    low = pd.DataFrame({"reaches_an_industry": [reached], "at_least": [1 - limit]})
+    return verdict(
+        low[low["reaches_an_industry"] < low["at_least"]],
+        len(last),
+        WARN,
+        covered_ratio=reached,
+        last_week=markdown(last.sort_values("value_cny", ascending=False)),
+    )
+
+
+@dg.asset_check(name="sizes_balance", asset=_key("factors", "etf_daily"))
+def _sizes_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """Size is shares times NAV, circulating value shares times raw close, and missing exactly where a factor is.
+
+    When it fails: the table mixes days or units; rebuild etf_flow and etf_daily.
+    """
+    columns = ["etf_code", "trade_date", "shares", "unit_nav", "close", "aum_cny", "circulating_value_cny"]
+    daily = published(pipeline, "etf_daily", columns)
+    off = pd.Series(False, daily.index)
+    for size, price in (("aum_cny", "unit_nav"), ("circulating_value_cny", "close")):
+        expected = daily["shares"] * daily[price]
+        off |= _differ(daily[size], expected, pipeline.parameters.conservation_tolerance * expected.abs())
+    return verdict(daily[off], len(daily))
+
+
+_FLOW_COLUMNS = [
+    "etf_code",
+    "trade_date",
+    "shares",
+    "unit_nav",
+    "aum_cny",
+    "net_creation_cny",
+    "split_status",
+    "split_factor",
+    "previous_observation_date",
+    "interval_sessions",
+    "interval_net_creation_cny",
+]
+
+
+@dg.asset_check(name="flows_balance", asset=_key("factors", "etf_daily"))
+def _flows_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """A flow is the change of shares since the observation before, splits taken out, times NAV; a split is no flow.
+
+    A flow over several sessions is never shown as one day's, and one held back as a suspected split, or over too long
+    an interval, is missing. When it fails: rebuild etf_flow and etf_daily; if it stays, do not use the flows shown.
+    """
+    daily = published(pipeline, "etf_daily", _FLOW_COLUMNS)
+    flow = _with_previous(daily[daily["shares"].notna() | daily["net_creation_cny"].notna()])
+    held_back = flow["split_status"].eq("suspected") | flow["interval_sessions"].gt(
+        pipeline.parameters.flow_interval_limit_sessions
+    )
+    expected = (flow["shares"] - flow["previous_shares"] * flow["split_factor"]) * flow["unit_nav"]
+    expected = expected.mask(held_back)
+    room = pipeline.parameters.conservation_tolerance * flow["aum_cny"].abs().fillna(0)
+    one_day = expected.where(flow["sessions_between"].eq(1))
+    off = _differ(flow["interval_net_creation_cny"], expected, room) | _differ(flow["net_creation_cny"], one_day, room)
+    off |= flow["interval_sessions"].fillna(-1) != flow["sessions_between"].fillna(-1)
+    return verdict(flow.assign(expected_cny=expected)[off], len(flow))
+
+
+def _with_previous(flow: pd.DataFrame) -> pd.DataFrame:
+    """With the shares of the observation before, and the number of sessions since."""
+    before = flow[["etf_code", "trade_date", "shares"]].set_axis(
+        ["etf_code", "previous_observation_date", "previous_shares"], axis=1
+    )
+    flow = flow.merge(before, on=["etf_code", "previous_observation_date"], how="left")
+    if flow.empty:
+        return flow.assign(sessions_between=pd.Series(dtype=float))
+    first, last = flow["trade_date"].min(), flow["trade_date"].max()
+    number = pd.Series(range(len(s := sessions_between(first.date(), last.date()))), s)
+    since = flow["trade_date"].map(number) - flow["previous_observation_date"].map(number)
+    return flow.assign(sessions_between=since)
+
+
+@dg.asset_check(name="no_suspected_splits", asset=_key("factors", "etf_daily"))
+def _no_suspected_splits(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """In the last 20 sessions no flow is held back as a suspected split, and shares followed every listed split.
+
+    When it fails: look up the ETFs shown; add true splits to etf_split, correct wrong shares, and ingest again.
+    """
+    daily = published(pipeline, "etf_daily", _FLOW_COLUMNS)
+    sessions = np.sort(daily.loc[daily["shares"].notna(), "trade_date"].unique())[-_RECENT_SESSIONS:]
+    flow = _with_previous(daily[daily["shares"].notna()])
+    ratio, factor = flow["shares"] / flow["previous_shares"], flow["split_factor"]
+    followed = pd.Series(np.log(ratio / factor), flow.index).abs() <= pd.Series(np.log(ratio), flow.index).abs()
+    ignored = flow["split_status"].eq("listed") & ~followed
+    recent = flow[flow["trade_date"].isin(sessions) & (flow["split_status"].eq("suspected") | ignored)]
+    shown = ["etf_code", "trade_date", "split_status", "split_factor", "previous_shares", "shares", "aum_cny"]
+    return verdict(
+        recent[shown], len(sessions), WARN, all_time_suspected=int(flow["split_status"].eq("suspected").sum())
+    )
