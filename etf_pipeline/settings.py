@@ -61,6 +61,7 @@ class Parameters(BaseModel):
     conservation_tolerance: float = Field(gt=0)
     short_file_ratio: float = Field(gt=0, lt=1)
     freshness_limit_sessions: int = Field(ge=0)
+    coverage_floor: float = Field(ge=0, le=1)
     tracker_purity: float = Field(gt=0, le=1)
     tracker_liquidity_sessions: int = Field(ge=1)
 

@@ -114,7 +114,8 @@ def _unit_test_results(
 ) -> Iterator[dg.AssetCheckResult]:
     for result in results:
         spec = specs.get(result["unique_id"])
-        if spec and spec.key in selected:
+        # a test skipped because its model failed to build says nothing about the model
+        if spec and spec.key in selected and result["status"] != "skipped":
             yield dg.AssetCheckResult(
                 passed=result["status"] == "pass",
                 asset_key=spec.asset_key,

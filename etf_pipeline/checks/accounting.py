@@ -157,15 +157,14 @@ def _coverage_ratios_sum_to_one(pipeline: dg.ResourceParam[Pipeline]) -> dg.Asse
 
 @dg.asset_check(name="coverage_is_sufficient", asset=_key("marts", "look_through_coverage"))
 def _coverage_is_sufficient(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
-    """In the last week, the part of the value that reaches no industry is within missing_industries_limit.
+    """In the last week at least coverage_floor of the value of A-share stock ETFs reaches an industry.
 
     When it fails: industry shares speak for the covered part only; bring weights (or themes) of the indices without.
     """
     coverage = published(pipeline, "look_through_coverage", ["week_end", "basis", "value_cny", "ratio"])
     last = coverage[coverage["week_end"] == coverage["week_end"].max()]
     reached = float(last.loc[last["basis"].isin(_REACH_AN_INDUSTRY), "ratio"].sum())
-    limit = pipeline.parameters.missing_industries_limit
-    low = pd.DataFrame({"reaches_an_industry": [reached], "at_least": [1 - limit]})
+    low = pd.DataFrame({"reaches_an_industry": [reached], "at_least": [pipeline.parameters.coverage_floor]})
     return verdict(
         low[low["reaches_an_industry"] < low["at_least"]],
         len(last),

@@ -19,7 +19,7 @@ from etf_pipeline.checks.verdict import ERROR, WARN, markdown
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
 from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, off_session
+from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
 
 if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 NAME = "expectations"
 _SHOWN_ROWS = 5
 _DERIVED = "derived "
-_PRICE_TOLERANCE = 1e-6
-"""Prices are rounded by vendors; the gate in front of the lake leaves the same room."""
 
 
 def expectation_checks() -> list[dg.AssetChecksDefinition]:
@@ -222,7 +220,7 @@ def _derived(dataset: Dataset, frame: pd.DataFrame) -> Iterator[_Derived]:
     if {"high", "low", "close"} <= dataset.columns.keys():
         for above, below in (("high", "low"), ("high", "close"), ("close", "low")):
             ratio = frame[above] / frame[below]
-            yield _Derived(f"{above} not below {below}", (above, below), ratio, minimum=1 - _PRICE_TOLERANCE)
+            yield _Derived(f"{above} not below {below}", (above, below), ratio, minimum=1 - PRICE_TOLERANCE)
     if dataset.known_from and not dataset.known_from.ahead:
         day = _day_of(dataset.known_from, frame).dt.tz_localize(SHANGHAI)
         early = (frame[AVAILABLE_AT] - day).dt.total_seconds() / 86_400

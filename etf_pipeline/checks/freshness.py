@@ -97,7 +97,7 @@ def _short_files(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
         WARN,
         absent_sessions=int(short["etfs"].eq(0).sum()),
         short_sessions=int(short["etfs"].gt(0).sum()),
-        all_short=markdown(short[short["etfs"] > 0]),
+        all_short=markdown(short.tail(_JUDGED_SESSIONS)),
         judged_sessions=_JUDGED_SESSIONS,
         short_file_ratio=ratio,
     )

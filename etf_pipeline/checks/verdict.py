@@ -4,7 +4,6 @@ Here: nothing that knows a rule. A check passes exactly if it found no broken ro
 """
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -61,5 +60,5 @@ def raw_days(pipeline: Pipeline, dataset: Dataset) -> pd.Series:
     assert column is not None
     parts = [pq.read_table(file, columns=[column])[column] for file in pipeline.lake.raw_files(dataset)]
     days = pd.concat([pd.Series(part.to_numpy()) for part in parts]) if parts else pd.Series(dtype="datetime64[ms]")
-    end = pipeline.deployment.end or date.max
-    return days[days.dt.date <= end] if len(days) and pipeline.deployment.end else days
+    end = pipeline.deployment.end
+    return days[days <= pd.Timestamp(end)] if end else days

@@ -22,7 +22,8 @@ INDUSTRY_PATTERN = rf"CI\d{{6}}|{CODE_PATTERN}"
 """CITIC industries carry their prefix instead of a suffix."""
 
 _SHOWN_ROWS = 5
-_PRICE_TOLERANCE = 1e-6
+PRICE_TOLERANCE = 1e-6
+"""Vendors round prices."""
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -244,7 +245,7 @@ def _examine_rows(dataset: Dataset, frame: pd.DataFrame, findings: _Findings) ->
     if dataset.stays is not None:
         _examine_stays(dataset.stays, frame, findings)
     if {"high", "low", "close"} <= dataset.columns.keys():
-        low, high = frame["low"] * (1 - _PRICE_TOLERANCE), frame["high"] * (1 + _PRICE_TOLERANCE)
+        low, high = frame["low"] * (1 - PRICE_TOLERANCE), frame["high"] * (1 + PRICE_TOLERANCE)
         advice = "Correct the prices or leave the rows out"
         findings.add("`high` is below `low`", high < low, advice, ["high", "low"])
         outside = (high >= low) & ((frame["close"] > high) | (frame["close"] < low))
