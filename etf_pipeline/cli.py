@@ -265,7 +265,8 @@ def _reason(evaluation: Any) -> str:
     rows = evaluation.metadata.get("dagster_dbt/failed_row_count")
     if rows is not None:
         return f"{rows.value} rows"
-    shown = {name: value.value for name, value in evaluation.metadata.items() if not isinstance(value.value, dict)}
+    scalars = {name: value.value for name, value in evaluation.metadata.items() if not isinstance(value.value, dict)}
+    shown = {name: value for name, value in scalars.items() if "\n" not in str(value)}
     return evaluation.description or "; ".join(f"{name}: {value}" for name, value in shown.items())[:300]
 
 

@@ -9,8 +9,8 @@ with split_in_interval as (
     inner join {{ ref('int_etf__split_event') }} as event
         on
             observation.etf_code = event.etf_code
-            and observation.previous_date < event.ex_date
-            and observation.trade_date >= event.ex_date
+            and observation.previous_date < event.share_date
+            and observation.trade_date >= event.share_date
     group by all
 
 ),
@@ -21,9 +21,10 @@ measured as (
         observation.*,
         coalesce(split.split_factor, 1) as split_factor,
         split.is_inferred,
-        observation.shares / observation.previous_shares as share_ratio,
-        greatest(share_ratio, 1 / share_ratio) >= {{ var('split_suspect_ratio') }}
-        and observation.interval_sessions <= {{ var('flow_interval_limit_sessions') }} as is_jump
+        -- a split the shares did not follow: one of the two files is wrong or late
+        coalesce(
+            abs(ln(observation.share_ratio / split.split_factor)) >= abs(ln(observation.share_ratio)), false
+        ) as is_unfollowed
     from {{ ref('int_etf__observation') }} as observation
     left join split_in_interval as split using (etf_code, trade_date)
 
@@ -34,12 +35,15 @@ judged as (
     select
         *,
         case
-            -- a split the shares did not follow: one of the two files is wrong
-            when is_inferred is not null and abs(ln(share_ratio / split_factor)) >= abs(ln(share_ratio))
-                then 'suspected'
+            when is_unfollowed then 'suspected'
             when is_inferred then 'inferred'
             when not is_inferred then 'listed'
-            when is_jump and not has_price then 'suspected'
+            when is_jump and not has_nav_pair and not has_market_pair then 'suspected'
+            -- the session that would show the step of the price is still to come
+            when
+                is_jump and not has_nav_pair
+                and trade_date = (select max(trade_date) from {{ ref('stg_etf__share') }})
+                then 'suspected'
             else 'none'
         end as own_status
     from measured

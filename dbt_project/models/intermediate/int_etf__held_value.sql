@@ -15,7 +15,7 @@ with universe as (
 
 shares as (
 
-    {{ newest_known("(select * from " ~ ref('int_etf__observation') ~ ")", 'etf_code', 'trade_date') }}
+    {{ newest_known("(select * from " ~ ref('int_etf__flow') ~ " where not is_unfollowed)", 'etf_code', 'trade_date') }}
 
 ),
 
@@ -55,7 +55,11 @@ with_shares as (
 
 with_price as (
 
-    select with_shares.*, prices.price, prices.trade_date as price_date
+    select
+        with_shares.*,
+        prices.price,
+        prices.trade_date as price_date,
+        prices.unit_nav is not null as is_nav
     from with_shares
     asof join prices on with_shares.etf_code = prices.etf_code and with_shares.trade_date >= prices.known_date
 
@@ -66,12 +70,16 @@ with_split as (
     select
         with_price.*,
         coalesce(at_share.cumulative_factor, 1) as share_factor,
-        coalesce(at_price.cumulative_factor, 1) as price_factor
+        -- the NAV takes a split with the shares, the traded price on its ex-date
+        coalesce(case when with_price.is_nav then at_nav.cumulative_factor else at_trade.cumulative_factor end, 1)
+        as price_factor
     from with_price
     asof left join {{ ref('int_etf__split_event') }} as at_share
-        on with_price.etf_code = at_share.etf_code and with_price.share_date >= at_share.ex_date
-    asof left join {{ ref('int_etf__split_event') }} as at_price
-        on with_price.etf_code = at_price.etf_code and with_price.price_date >= at_price.ex_date
+        on with_price.etf_code = at_share.etf_code and with_price.share_date >= at_share.share_date
+    asof left join {{ ref('int_etf__split_event') }} as at_nav
+        on with_price.etf_code = at_nav.etf_code and with_price.price_date >= at_nav.share_date
+    asof left join {{ ref('int_etf__split_event') }} as at_trade
+        on with_price.etf_code = at_trade.etf_code and with_price.price_date >= at_trade.ex_date
 
 )
 

@@ -6,26 +6,54 @@ with observed as (
         share.trade_date,
         greatest(share.known_date, price.known_date) as known_date,
         session.session_number,
+        session.next_trade_date,
         session.week_end,
         share.shares,
         price.unit_nav,
         price.close,
-        price.vwap
+        coalesce(price.close, price.vwap) as market_price
     from {{ ref('stg_etf__share') }} as share
     inner join {{ ref('stg_calendar__session') }} as session using (trade_date)
     left join {{ ref('int_etf__price') }} as price using (etf_code, trade_date)
     where share.shares > 0
 
+),
+
+paired as (
+
+    select
+        *,
+        lag(trade_date) over etf as previous_date,
+        session_number - lag(session_number) over etf as interval_sessions,
+        lag(shares) over etf as previous_shares,
+        lag(unit_nav) over etf as previous_unit_nav,
+        lag(close) over etf as previous_close,
+        shares / lag(shares) over etf as share_ratio,
+        lag(unit_nav) over etf / unit_nav is not null as has_nav_pair,
+        lag(market_price) over etf / market_price is not null as has_market_pair
+    from observed
+    window etf as (partition by etf_code order by trade_date)
+
+),
+
+judged as (
+
+    select
+        *,
+        coalesce(
+            greatest(share_ratio, 1 / share_ratio) >= {{ var('split_suspect_ratio') }}
+            and interval_sessions <= {{ var('flow_interval_limit_sessions') }},
+            false
+        ) as is_jump
+    from paired
+
 )
 
 select
-    *,
-    lag(trade_date) over etf as previous_date,
-    session_number - lag(session_number) over etf as interval_sessions,
-    lag(shares) over etf as previous_shares,
-    lag(unit_nav) over etf as previous_unit_nav,
-    lag(close) over etf as previous_close,
-    coalesce(lag(unit_nav) over etf / unit_nav, lag(close) over etf / close, lag(vwap) over etf / vwap)
-    is not null as has_price
-from observed
-window etf as (partition by etf_code order by trade_date)
+    * exclude (known_date),
+    -- shares take a split one session before the traded price: without NAVs, the next session has to tell
+    case
+        when is_jump and not has_nav_pair then greatest(known_date, coalesce(next_trade_date, known_date + 1))
+        else known_date
+    end as known_date
+from judged

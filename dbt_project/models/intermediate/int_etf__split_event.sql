@@ -1,46 +1,43 @@
--- listed splits, and steps of the price that no daily limit allows and a whole number explains
-with priced as (
+-- listed splits, and steps of NAV or traded price that no daily limit allows and a whole number explains
+with quotes as (
 
-    select
-        price.etf_code,
-        price.trade_date,
-        session.session_number,
-        price.unit_nav,
-        price.close,
-        price.adjusted_close,
-        price.vwap
-    from {{ ref('int_etf__price') }} as price
-    inner join {{ ref('stg_calendar__session') }} as session using (trade_date)
+    select etf_code, trade_date, 'nav' as kind, unit_nav as price, null as adjusted_price
+    from {{ ref('int_etf__price') }}
+    where unit_nav is not null
+
+    union all
+
+    select etf_code, trade_date, 'market' as kind, coalesce(close, vwap) as price, adjusted_close as adjusted_price
+    from {{ ref('int_etf__price') }}
+    where coalesce(close, vwap) is not null
 
 ),
 
 stepped as (
 
     select
-        etf_code,
-        trade_date,
-        lag(trade_date) over etf as previous_date,
-        session_number - lag(session_number) over etf as sessions,
+        quotes.etf_code,
+        quotes.kind,
+        quotes.trade_date,
+        -- the last session of the known calendar has no successor yet
+        coalesce(session.next_trade_date, session.trade_date) as next_trade_date,
+        lag(quotes.trade_date) over series as previous_date,
+        session.session_number - lag(session.session_number) over series as sessions,
+        lag(quotes.price) over series / quotes.price as plain_step,
         -- raw over adjusted price is free of the market's own move
-        coalesce(
-            (lag(close) over etf / lag(adjusted_close) over etf) / (close / adjusted_close),
-            (lag(vwap) over etf / lag(adjusted_close) over etf) / (vwap / adjusted_close)
-        ) as adjusted_step,
-        coalesce(
-            lag(unit_nav) over etf / unit_nav, lag(close) over etf / close, lag(vwap) over etf / vwap
-        ) as plain_step
-    from priced
-    window etf as (partition by etf_code order by trade_date)
+        plain_step * quotes.adjusted_price / lag(quotes.adjusted_price) over series as adjusted_step
+    from quotes
+    inner join {{ ref('stg_calendar__session') }} as session using (trade_date)
+    window series as (partition by quotes.etf_code, quotes.kind order by quotes.trade_date)
 
 ),
 
 judged as (
 
     select
-        etf_code,
-        trade_date,
-        previous_date,
+        *,
         coalesce(adjusted_step, plain_step) as step,
+        case when step > 1 then round(step) else 1 / round(1 / step) end as whole_step,
         case
             when adjusted_step is null then pow(1 + {{ var('split_price_jump') }}, sessions)
             else 1 + {{ var('split_price_jump') }}
@@ -49,44 +46,88 @@ judged as (
 
 ),
 
-inferred as (
+steps as (
 
-    select
-        etf_code,
-        previous_date,
-        trade_date as ex_date,
-        case when step > 1 then round(step) else 1 / round(1 / step) end as new_per_old
+    select etf_code, kind, previous_date, trade_date, next_trade_date, whole_step as new_per_old
     from judged
     where
         (step > limit_step or step < 1 / limit_step)
-        and abs(step / case when step > 1 then round(step) else 1 / round(1 / step) end - 1)
-        <= {{ var('split_integer_tolerance') }}
+        and whole_step <> 1
+        and abs(step / whole_step - 1) <= {{ var('split_integer_tolerance') }}
+
+),
+
+-- the NAV takes a split with the shares, the traded price on that session or the one after
+inferred as (
+
+    select
+        coalesce(market.etf_code, nav.etf_code) as etf_code,
+        coalesce(market.new_per_old, nav.new_per_old) as new_per_old,
+        coalesce(market.trade_date, nav.trade_date) as ex_date,
+        nav.trade_date as nav_date,
+        least(market.previous_date, nav.previous_date) as previous_date,
+        greatest(market.next_trade_date, nav.next_trade_date) as next_trade_date
+    from (select * from steps where kind = 'market') as market
+    full outer join (select * from steps where kind = 'nav') as nav
+        on
+            market.etf_code = nav.etf_code
+            and market.new_per_old = nav.new_per_old
+            and market.trade_date >= nav.trade_date
+            and market.trade_date <= nav.next_trade_date
 
 ),
 
 events as (
 
-    select etf_code, ex_date, new_per_old, false as is_inferred
-    from {{ ref('stg_etf__split') }}
+    select listed.etf_code, listed.ex_date, listed.new_per_old, max(inferred.nav_date) as nav_date, false as is_inferred
+    from {{ ref('stg_etf__split') }} as listed
+    left join inferred
+        on
+            listed.etf_code = inferred.etf_code
+            and listed.new_per_old = inferred.new_per_old
+            and listed.ex_date >= inferred.nav_date
+            and listed.ex_date <= inferred.next_trade_date
+    group by all
 
     union all
 
-    select etf_code, ex_date, new_per_old, true as is_inferred
+    select etf_code, ex_date, new_per_old, nav_date, true as is_inferred
     from inferred
     where
-        new_per_old <> 1
-        and not exists (
+        not exists (
             select 1
             from {{ ref('stg_etf__split') }} as listed
             where
                 listed.etf_code = inferred.etf_code
                 and listed.ex_date > inferred.previous_date
-                and listed.ex_date <= inferred.ex_date
+                and listed.ex_date <= inferred.next_trade_date
         )
+
+),
+
+-- without a NAV, shares that jumped by the factor on the session before took the split there
+early as (
+
+    select events.etf_code, events.ex_date, observation.trade_date as share_date
+    from events
+    inner join {{ ref('int_etf__observation') }} as observation
+        on
+            events.etf_code = observation.etf_code
+            and events.ex_date > observation.trade_date
+            and events.ex_date <= observation.next_trade_date
+    where
+        observation.is_jump
+        and not observation.has_nav_pair
+        and abs(ln(observation.share_ratio / events.new_per_old)) < abs(ln(observation.share_ratio))
 
 )
 
 select
-    *,
-    product(new_per_old) over (partition by etf_code order by ex_date) as cumulative_factor
+    events.etf_code,
+    events.ex_date,
+    coalesce(events.nav_date, early.share_date, events.ex_date) as share_date,
+    events.new_per_old,
+    events.is_inferred,
+    product(events.new_per_old) over (partition by events.etf_code order by events.ex_date) as cumulative_factor
 from events
+left join early using (etf_code, ex_date)

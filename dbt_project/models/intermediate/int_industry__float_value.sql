@@ -33,18 +33,38 @@ segments as (
     inner join {{ ref('stg_industry__membership') }} as membership
         on membership.in_date > periods.valid_from and membership.in_date < periods.valid_to
 
+    union
+
+    select periods.trade_date, membership.out_date as segment_start
+    from periods
+    inner join {{ ref('stg_industry__membership') }} as membership
+        on membership.out_date > periods.valid_from and membership.out_date < periods.valid_to
+
+),
+
+valued as (
+
+    select
+        segments.segment_start,
+        membership.industry_code,
+        sum(value.float_market_value_cny) as float_market_value_cny
+    from segments
+    inner join {{ ref('stg_stock__value') }} as value using (trade_date)
+    inner join {{ ref('stg_industry__membership') }} as membership
+        on
+            value.stock_code = membership.stock_code
+            and segments.segment_start >= membership.in_date
+            and segments.segment_start < membership.out_date
+    group by all
+
 )
 
+-- an industry without any valued stock has an empty row, so that its value of before does not live on
 select
     segments.segment_start,
     segments.trade_date as value_date,
-    membership.industry_code,
-    sum(value.float_market_value_cny) as float_market_value_cny
+    industry.industry_code,
+    valued.float_market_value_cny
 from segments
-inner join {{ ref('stg_stock__value') }} as value using (trade_date)
-inner join {{ ref('stg_industry__membership') }} as membership
-    on
-        value.stock_code = membership.stock_code
-        and segments.segment_start >= membership.in_date
-        and segments.segment_start < membership.out_date
-group by all
+cross join {{ ref('stg_industry__info') }} as industry
+left join valued using (segment_start, industry_code)

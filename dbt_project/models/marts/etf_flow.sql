@@ -49,7 +49,7 @@ select
         when days.trade_date < info.list_date then 'not listed yet'
         when days.trade_date >= info.delist_date then 'delisted'
     end as universe_exclusion,
-    coalesce(event.cumulative_factor, held_factor.cumulative_factor, 1) as cumulative_split_factor,
+    coalesce(held_factor.cumulative_factor, 1) as cumulative_split_factor,
     '{{ var("source_label") }}' as source
 from days
 left join {{ ref('stg_etf__info') }} as info using (etf_code)
@@ -58,6 +58,6 @@ left join {{ ref('int_etf__price') }} as price using (etf_code, trade_date)
 left join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
 left join dividends using (etf_code, trade_date)
 left join {{ ref('int_etf__split_event') }} as event
-    on days.etf_code = event.etf_code and days.trade_date = event.ex_date
+    on days.etf_code = event.etf_code and days.trade_date = event.share_date
 asof left join {{ ref('int_etf__split_event') }} as held_factor
     on days.etf_code = held_factor.etf_code and days.trade_date >= held_factor.ex_date

@@ -15,9 +15,9 @@ with looked_through as (
 
 industries as (
 
-    select industry_code, info.industry_name, min(in_date) as first_date, max(out_date) as end_date
-    from {{ ref('stg_industry__membership') }}
-    inner join {{ ref('stg_industry__info') }} as info using (industry_code)
+    select info.industry_code, info.industry_name, min(in_date) as first_date, max(out_date) as end_date
+    from {{ ref('stg_industry__info') }} as info
+    left join {{ ref('stg_industry__membership') }} as membership using (industry_code)
     group by all
 
 ),
@@ -40,8 +40,11 @@ complete as (
                 then coalesce(looked_through.week_net_creation_cny, 0)
         end as week_net_creation_cny
     from (select distinct trade_date, week_end from looked_through) as days
-    inner join industries on days.trade_date >= industries.first_date and days.trade_date < industries.end_date
+    cross join industries
     left join looked_through using (trade_date, week_end, industry_code)
+    where
+        looked_through.industry_code is not null
+        or (days.trade_date >= industries.first_date and days.trade_date < industries.end_date)
 
 )
 
