@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource
-from dagster_dbt.asset_utils import build_dbt_specs
+from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY, build_dbt_specs
 
 from etf_pipeline.resources.dbt import PROJECT_DIR, dbt_executable, dbt_vars, load_manifest
 from etf_pipeline.resources.lake import exclusive_lock
@@ -42,7 +42,10 @@ def _unit_test_specs(manifest: Mapping[str, Any]) -> dict[str, dg.AssetCheckSpec
     }
     return {
         unique_id: dg.AssetCheckSpec(
-            name=test["name"], asset=model_keys[test["model"]], description=test.get("description") or None
+            name=test["name"],
+            asset=model_keys[test["model"]],
+            description=test.get("description") or None,
+            metadata={DAGSTER_DBT_UNIQUE_ID_METADATA_KEY: unique_id},
         )
         for unique_id, test in manifest["unit_tests"].items()
     }
