@@ -41,6 +41,7 @@ def expectation_checks() -> list[dg.AssetChecksDefinition]:
             dg.AssetCheckSpec(
                 NAME,
                 asset=dg.AssetKey(["raw", dataset.name]),
+                blocking=dataset.required,
                 description=(
                     "All stored rows keep the rules of contract.yaml (Great Expectations suite built from it). "
                     "When it fails: correct the rows shown at the source and ingest their dates again. "
