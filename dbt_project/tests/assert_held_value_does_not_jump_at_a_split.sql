@@ -7,8 +7,10 @@ with stepped as (
         trade_date,
         held_value_cny,
         lag(held_value_cny) over etf as previous_value_cny,
-        lag(trade_date) over etf as previous_date
+        lag(trade_date) over etf as previous_date,
+        session_number - lag(session_number) over etf as sessions
     from {{ ref('int_etf__held_value') }}
+    inner join {{ ref('stg_calendar__session') }} using (trade_date)
     window etf as (partition by etf_code order by trade_date)
 
 )
@@ -23,3 +25,5 @@ inner join {{ ref('int_etf__split_event') }} as event
 where
     greatest(held_value_cny / previous_value_cny, previous_value_cny / held_value_cny)
     >= {{ var('split_suspect_ratio') }}
+    -- after a longer gap the value says nothing about the split
+    and sessions <= {{ var('share_value_age_limit_sessions') }}

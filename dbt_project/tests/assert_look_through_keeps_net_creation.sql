@@ -17,7 +17,7 @@ etfs as (
         sum(abs(flow.net_creation_cny)) as moved_cny
     from {{ ref('int_etf__held_value') }} as held
     inner join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
-    where flow.known_date = flow.trade_date
+    where flow.flow_known_date = flow.trade_date
     group by all
 
 )

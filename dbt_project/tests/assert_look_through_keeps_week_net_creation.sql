@@ -17,7 +17,7 @@ etfs as (
     from {{ ref('int_etf__held_value') }} as held
     inner join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
     inner join {{ ref('stg_calendar__week') }} as week on held.week_end = week.week_end
-    where flow.known_date = flow.trade_date and flow.previous_date >= week.previous_week_end
+    where flow.flow_known_date = flow.trade_date and flow.previous_date >= week.previous_week_end
     group by all
 
 )

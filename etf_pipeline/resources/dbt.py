@@ -58,7 +58,16 @@ def _last_change() -> float:
 def _parse() -> None:
     target = PROJECT_DIR / "target" / "parse"
     variables = {**Parameters.load().dbt_vars(), "source_label": ""}
-    command = [dbt_executable(), "parse", "--vars", json.dumps(variables), "--target-path", str(target), "--quiet"]
+    command = [
+        dbt_executable(),
+        "parse",
+        "--no-partial-parse",
+        "--vars",
+        json.dumps(variables),
+        "--target-path",
+        str(target),
+        "--quiet",
+    ]
     result = subprocess.run(
         command,
         cwd=PROJECT_DIR,

@@ -138,7 +138,9 @@ class Lake:
             if len(dates) and (dates.min() < pd.Timestamp(start) or dates.max() > pd.Timestamp(end)):
                 raise LakeError(f"{dataset.name}: rows outside {start} … {end}")
             for year in range(start.year, end.year + 1):
-                self._write_year(dataset, incoming.filter(pa.array(dates.year == year)), year, start, end)
+                self._write_year(
+                    dataset, incoming.filter(pa.array(dates.year == year, type=pa.bool_())), year, start, end
+                )
 
     def _write_year(self, dataset: Dataset, incoming: pa.Table, year: int, start: date, end: date) -> None:
         path = self.raw_folder(dataset) / f"{year}.parquet"
@@ -147,7 +149,7 @@ class Lake:
             present = pq.read_table(path, schema=dataset.schema)
             day = pd.DatetimeIndex(present[dataset.date_column].to_pandas())
             outside = (day < pd.Timestamp(start)) | (day > pd.Timestamp(end))
-            incoming = pa.concat_tables([present.filter(pa.array(outside)), incoming])
+            incoming = pa.concat_tables([present.filter(pa.array(outside, type=pa.bool_())), incoming])
         if incoming.num_rows:
             _write_table(incoming.sort_by([(column, "ascending") for column in dataset.key]), path)
         else:

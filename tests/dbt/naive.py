@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import pandas as pd
-from market import SPLIT_DAYS, SPLIT_FACTORS, next_session
+from market import SPLITS, next_session
 
 from etf_pipeline.contract import load_contract
 from etf_pipeline.settings import Parameters
@@ -47,23 +47,23 @@ class NaiveMarket:
     def _prices(self, rows: dict[str, list[Any]]) -> dict[str, dict[pd.Timestamp, Any]]:
         prices: dict[str, dict[pd.Timestamp, Any]] = defaultdict(dict)
         for r in rows["etf_bar"]:
-            prices[r["etf_code"]][r["trade_date"]] = {"close": r["close"], "known": self.known(r["available_at"])}
+            known = self.known(r["available_at"])
+            prices[r["etf_code"]][r["trade_date"]] = {"close": r["close"], "close_known": known}
         for r in rows["etf_nav"]:
             price = prices[r["etf_code"]].setdefault(r["trade_date"], {})
-            price.update(nav=r["unit_nav"], known=self.known(r["available_at"]))
+            price.update(nav=r["unit_nav"], nav_known=self.known(r["available_at"]))
         return prices
 
     def _observations(self, rows: dict[str, list[Any]]) -> dict[str, dict[pd.Timestamp, Any]]:
         observations: dict[str, dict[pd.Timestamp, Any]] = defaultdict(dict)
         for r in rows["etf_share"]:
             if r["shares"] > 0:
-                price = self.prices[r["etf_code"]].get(r["trade_date"], {})
                 known = self.known(r["available_at"])
-                # shares and price of a day are one observation, known when both are
-                observations[r["etf_code"]][r["trade_date"]] = {
-                    "shares": r["shares"],
-                    "known": max(known, price.get("known", known)),
-                }
+                observations[r["etf_code"]][r["trade_date"]] = {"shares": r["shares"], "known": known}
+        for code, of_etf in observations.items():
+            # what came only with or after newer shares never was the latest
+            stale = [d for d, o in of_etf.items() if any(n > d and of_etf[n]["known"] <= o["known"] for n in of_etf)]
+            observations[code] = {d: o for d, o in of_etf.items() if d not in stale}
         return observations
 
     def _weight_sets(self, rows: dict[str, list[Any]]) -> dict[str, dict[pd.Timestamp, Any]]:
@@ -82,9 +82,17 @@ class NaiveMarket:
             a_set["values"][r["stock_code"]] = r["float_market_value"]
         return values
 
-    def split(self, code: str, after: pd.Timestamp, until: pd.Timestamp) -> float:
-        day = SPLIT_DAYS.get(code)
-        return SPLIT_FACTORS[code] if day is not None and after < day <= until else 1.0
+    def share_factor(self, code: str, day: pd.Timestamp) -> float:
+        """New shares per old one that shares and NAV of `day` have taken."""
+        split = SPLITS.get(code)
+        return split.factor if split and day >= split.share_day else 1.0
+
+    def price_factor(self, code: str, day: pd.Timestamp, kind: str) -> float:
+        """The same for the price of `day`: a NAV takes a split with the shares, a traded price on the ex-date."""
+        split = SPLITS.get(code)
+        if split and kind == "close":
+            return split.factor if day >= split.ex_day else 1.0
+        return self.share_factor(code, day)
 
     def held_value(self, code: str, day: pd.Timestamp) -> float | None:
         etf, limit = self.etfs[code], self.parameters.share_value_age_limit_sessions
@@ -94,45 +102,83 @@ class NaiveMarket:
             pd.notna(etf["delist_date"]) and day >= etf["delist_date"]
         ):
             return None
-        seen = [d for d, o in self.observations[code].items() if o["known"] <= day]
-        priced = [d for d, p in self.prices[code].items() if p["known"] <= day]
+        flows = self.flows[code]
+        seen = [d for d, flow in flows.items() if flow["known"] <= day and not flow["unfollowed"]]
+        # the newest price known, the NAV before the close of the same day
+        priced = [
+            (d, kind == "nav", kind)
+            for d, p in self.prices[code].items()
+            for kind in ("close", "nav")
+            if kind in p and p[f"{kind}_known"] <= day
+        ]
         if not seen or not priced:
             return None
-        share_day, price_day = max(seen), max(priced)
+        share_day, (price_day, _, kind) = max(seen), max(priced)
         if self.number[day] - min(self.number[share_day], self.number[price_day]) > limit:
             return None
-        price = self.prices[code][price_day]
-        value = self.observations[code][share_day]["shares"] * price.get("nav", price.get("close"))
-        return value * self.split(code, share_day, price_day) / self.split(code, price_day, share_day)
+        value = self.observations[code][share_day]["shares"] * self.prices[code][price_day][kind]
+        return value * self.price_factor(code, price_day, kind) / self.share_factor(code, share_day)
 
-    def _flows(self, code: str) -> dict[pd.Timestamp, tuple[float, int, pd.Timestamp]]:
-        """By day: flow since the observation before, sessions in between, and that observation's day."""
-        flows, days, suspected_before = {}, sorted(self.observations[code]), False
+    def _flows(self, code: str) -> dict[pd.Timestamp, dict[str, Any]]:
+        """By day: what the shares did since the observation before, and when that was known."""
+        days = sorted(self.observations[code])
+        flows = {d: self._flow(code, None, d) for d in days[:1]}
         for before, day in itertools.pairwise(days):
-            old, new = self.observations[code][before]["shares"], self.observations[code][day]["shares"]
-            price, price_before = self.prices[code].get(day, {}), self.prices[code].get(before, {})
-            sessions, factor = self.number[day] - self.number[before], self.split(code, before, day)
-            judged = any(kind in price and kind in price_before for kind in ("nav", "close"))
-            jump = (
-                max(new / old, old / new) >= self.parameters.split_suspect_ratio
-                and sessions <= self.parameters.flow_interval_limit_sessions
-            )
-            not_followed = abs(math.log(new / old / factor)) >= abs(math.log(new / old))
-            own = not_followed if factor != 1 else jump and not judged
-            suspected = own or (factor == 1 and jump and suspected_before)
-            suspected_before = own
-            usable = not suspected and sessions <= self.parameters.flow_interval_limit_sessions and "nav" in price
-            if usable and self.observations[code][day]["known"] == day:
-                flows[day] = ((new - old * factor) * price["nav"], sessions, before)
+            flow = flows[day] = self._flow(code, before, day)
+            # shares that follow one file late
+            follows_late = flow["own"] == "none" and flow["jump"] and flows[before]["own"] == "suspected"
+            flow["status"] = "suspected" if follows_late else flow["own"]
+            if flow["status"] == "suspected":
+                flow["amount"] = None
         return flows
+
+    def _flow(self, code: str, before: pd.Timestamp | None, day: pd.Timestamp) -> dict[str, Any]:
+        new, known = self.observations[code][day]["shares"], self.observations[code][day]["known"]
+        flow = {"before": before, "sessions": None, "known": known, "factor": 1.0, "amount": None}
+        flow |= {"jump": False, "unfollowed": False, "own": "none", "status": "none"}
+        if before is None:
+            return flow
+        limit, old = self.parameters.flow_interval_limit_sessions, self.observations[code][before]["shares"]
+        prices, growth = (self.prices[code].get(before, {}), self.prices[code].get(day, {})), new / old
+        close_pair = all("close" in price for price in prices)
+        # a NAV that comes late tells nothing on the day
+        nav_pair = all("nav" in price and price["nav_known"] <= day for price in prices)
+        sessions = self.number[day] - self.number[before]
+        factor = self.share_factor(code, day) / self.share_factor(code, before)
+        jump = max(growth, 1 / growth) >= self.parameters.split_suspect_ratio and sessions <= limit
+        # the traded price may take a split a session after the shares: without NAVs it takes that long to tell
+        waits = jump and not nav_pair
+        unfollowed = factor != 1 and abs(math.log(growth / factor)) >= abs(math.log(growth))
+        if unfollowed or (factor == 1 and waits and (not close_pair or day == self.last_day)):
+            own = "suspected"
+        elif factor != 1:
+            own = "listed" if SPLITS[code].listed else "inferred"
+        else:
+            own = "none"
+        amount = (new - old * factor) * prices[1]["nav"] if "nav" in prices[1] and sessions <= limit else None
+        return {
+            **flow,
+            "sessions": sessions,
+            "known": max(known, next_session(day)) if waits else known,
+            "factor": factor,
+            "amount": amount,
+            "jump": jump,
+            "unfollowed": unfollowed,
+            "own": own,
+        }
 
     def day_flow(self, code: str, day: pd.Timestamp) -> float | None:
         flow = self.flows[code].get(day)
-        return flow[0] if flow and flow[1] == 1 else None
+        return flow["amount"] if flow and self._in_time(code, day) and flow["sessions"] == 1 else None
 
     def week_flow(self, code: str, day: pd.Timestamp) -> float | None:
         flow, ended = self.flows[code].get(day), [e for e in self.week_ends if e < day]
-        return flow[0] if flow and ended and flow[2] >= ended[-1] else None
+        in_week = flow and flow["before"] and ended and flow["before"] >= ended[-1]
+        return flow["amount"] if flow and in_week and self._in_time(code, day) else None
+
+    def _in_time(self, code: str, day: pd.Timestamp) -> bool:
+        nav_known = self.prices[code].get(day, {}).get("nav_known", day)
+        return self.flows[code][day]["known"] == day and nav_known <= day
 
     def industry(self, stock: str, day: pd.Timestamp) -> str | None:
         for stay in self.stays:
@@ -172,10 +218,12 @@ class NaiveMarket:
         return sum(value for stock, value in values.items() if self.industry(stock, day) == industry)
 
     def exists(self, industry: str, day: pd.Timestamp) -> bool:
-        return any(s["industry_code"] == industry and s["in_date"] <= day for s in self.stays)
+        stays = [s for s in self.stays if s["industry_code"] == industry]
+        begun, not_over = any(s["in_date"] <= day for s in stays), any(not day >= s["out_date"] for s in stays)
+        return begun and not_over
 
     def results(self) -> dict[str, pd.DataFrame]:
-        """Tables industry_daily, stock_weekly and look_through_coverage as the loops find them."""
+        """Tables industry_daily, stock_weekly, look_through_coverage and etf_flow as the loops find them."""
         daily, stocks, coverage = [], _Sums("held_value_cny", "net_creation_cny"), _Sums("value_cny")
         for day in (d for d in self.sessions if d <= self.last_day):
             sums, week_end = _Sums("held_value_cny", "net_creation_cny", "week_net_creation_cny"), self.week_end[day]
@@ -195,7 +243,7 @@ class NaiveMarket:
                 continue
             total = sum(row["held_value_cny"] for row in reached.values())
             for industry in self.industries:
-                if not self.exists(industry, day):
+                if industry not in reached and not self.exists(industry, day):
                     continue
                 row = {"trade_date": day, "industry_code": industry}
                 for name in ("held_value_cny", "net_creation_cny", "week_net_creation_cny"):
@@ -213,6 +261,21 @@ class NaiveMarket:
             ),
             "look_through_coverage": pd.DataFrame(
                 [{"week_end": k[0], "basis": k[1], **row} for k, row in coverage.rows.items()]
+            ),
+            "etf_flow": pd.DataFrame(
+                [
+                    {
+                        "trade_date": day,
+                        "etf_code": code,
+                        "split_status": flow["status"],
+                        "split_factor": flow["factor"],
+                        "interval_sessions": flow["sessions"],
+                        "interval_net_creation_cny": flow["amount"],
+                        "net_creation_cny": flow["amount"] if flow["sessions"] == 1 else None,
+                    }
+                    for code, flows in self.flows.items()
+                    for day, flow in flows.items()
+                ]
             ),
         }
 

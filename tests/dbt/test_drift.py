@@ -87,7 +87,8 @@ def test_every_test_is_described_and_attached_to_a_model() -> None:
 def test_described_columns_are_those_built(models: Nodes, first_market: tuple[dict[str, pd.DataFrame], Path]) -> None:
     with duckdb.connect(first_market[1], read_only=True) as connection:
         rows = connection.sql(
-            "SELECT table_name, list(column_name) FROM information_schema.columns WHERE table_schema = 'main' GROUP BY 1"
+            "SELECT table_name, list(column_name) FROM information_schema.columns "
+            "WHERE table_schema = 'main' GROUP BY table_name"
         ).fetchall()
     built = {table: set(columns) for table, columns in rows}
     assert built == {name: set(node["columns"]) for name, node in models.items()}

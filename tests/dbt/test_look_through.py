@@ -16,6 +16,7 @@ KEYS = {
     "industry_daily": ["trade_date", "industry_code"],
     "stock_weekly": ["week_end", "stock_code"],
     "look_through_coverage": ["week_end", "basis"],
+    "etf_flow": ["trade_date", "etf_code", "split_status"],
 }
 RESULTS = ["held_value_cny", "net_creation_cny", "week_net_creation_cny", "held_share_ratio", "penetration_ratio"]
 
@@ -23,6 +24,8 @@ RESULTS = ["held_value_cny", "net_creation_cny", "week_net_creation_cny", "held_
 def read(warehouse: Path, table: str) -> pd.DataFrame:
     with duckdb.connect(warehouse, read_only=True) as connection:
         frame = connection.sql(f"SELECT * FROM {table}").df()
+    if table == "etf_flow":
+        frame = frame[frame["split_status"].notna()]  # days with shares
     return frame.sort_values(KEYS[table], ignore_index=True)
 
 
@@ -68,7 +71,18 @@ def test_the_markets_hold_what_they_are_meant_to(first_market: tuple[Frames, Pat
         statuses = dict(connection.sql("SELECT split_status, count(*) FROM etf_flow GROUP BY 1").fetchall())
         bases = {row[0] for row in connection.sql("SELECT DISTINCT basis FROM look_through_coverage").fetchall()}
         gaps = connection.sql("SELECT count(*) FROM etf_flow WHERE interval_sessions > 1").fetchall()[0][0]
-    assert (statuses["listed"], statuses["inferred"], statuses["suspected"]) == (1, 1, 2)
+        early = connection.sql("SELECT count(*) FROM int_etf__split_event WHERE share_date < ex_date").fetchall()[0][0]
+        before_its_first_stock, without_value = connection.sql("""
+            SELECT
+                count(*) FILTER (industry_code = 'CI005006' AND held_value_cny > 0 AND trade_date < DATE '2024-03-01'),
+                count(*) FILTER (industry_code = 'CI005005' AND held_value_cny > 0 AND float_market_value_cny IS NULL)
+            FROM industry_daily
+        """).fetchall()[0]
+    # three pairs: a split and its late file twice, a jump without any price, one on the last day
+    assert (statuses["listed"], statuses["inferred"], statuses["suspected"]) == (3, 3, 6)
+    assert early == 4
+    assert before_its_first_stock > 20
+    assert without_value > 5
     assert {"constituents", "outside A shares", "no industry", "weight remainder", "theme", "no weights"} < bases
     assert gaps > 10
 
@@ -98,11 +112,12 @@ def test_the_order_of_codes_does_not_matter(first_market: tuple[Frames, Path], b
     assert_same(found, expected, KEYS["industry_daily"])
 
 
+# a traded price or a file of shares a session after the split, NAVs still to come, and a day like any other
+@pytest.mark.parametrize("day", [SESSIONS[n] for n in (12, 20, 22, 24, 31)])
 def test_a_day_is_the_same_without_what_was_known_later(
-    first_market: tuple[Frames, Path], build_warehouse: Build
+    day: pd.Timestamp, first_market: tuple[Frames, Path], build_warehouse: Build
 ) -> None:
     frames, warehouse = first_market
-    day = SESSIONS[24]
     decision = (next_session(day) + pd.Timedelta(hours=9)).tz_localize("Asia/Shanghai")
     dates = {"etf_bar": "trade_date", "stock_value": "trade_date", "etf_split": "ex_date"}
     then = {}

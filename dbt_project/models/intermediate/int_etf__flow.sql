@@ -68,6 +68,7 @@ settled as (
 
 select
     *,
+    greatest(known_date, nav_known_date) as flow_known_date,
     case
         when split_status <> 'suspected' and interval_sessions <= {{ var('flow_interval_limit_sessions') }}
             then (shares - previous_shares * split_factor) * unit_nav

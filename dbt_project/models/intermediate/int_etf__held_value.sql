@@ -19,9 +19,21 @@ shares as (
 
 ),
 
-prices as (
+navs as (
 
-    {{ newest_known("(select * from " ~ ref('int_etf__price') ~ " where price is not null)", 'etf_code', 'trade_date') }}
+    {{ newest_known(
+        "(select *, nav_known_date as known_date from " ~ ref('int_etf__price') ~ " where unit_nav is not null)",
+        'etf_code', 'trade_date'
+    ) }}
+
+),
+
+trades as (
+
+    {{ newest_known(
+        "(select *, market_known_date as known_date from " ~ ref('int_etf__price') ~ " where market_price is not null)",
+        'etf_code', 'trade_date'
+    ) }}
 
 ),
 
@@ -53,15 +65,19 @@ with_shares as (
 
 ),
 
+-- the newer of NAV and traded price, the NAV where both are of one day
 with_price as (
 
     select
         with_shares.*,
-        prices.price,
-        prices.trade_date as price_date,
-        prices.unit_nav is not null as is_nav
+        coalesce(navs.trade_date >= trades.trade_date, navs.trade_date is not null) as is_nav,
+        case when is_nav then navs.unit_nav else trades.market_price end as price,
+        case when is_nav then navs.trade_date else trades.trade_date end as price_date
     from with_shares
-    asof join prices on with_shares.etf_code = prices.etf_code and with_shares.trade_date >= prices.known_date
+    asof left join navs
+        on with_shares.etf_code = navs.etf_code and with_shares.trade_date >= navs.known_date
+    asof left join trades
+        on with_shares.etf_code = trades.etf_code and with_shares.trade_date >= trades.known_date
 
 ),
 
@@ -92,6 +108,7 @@ select
     valued.week_end,
     valued.share_date,
     valued.price_date,
+    valued.is_nav,
     -- shares seen before a split and a price seen after it (or the reverse) are brought to one basis
     valued.shares * valued.price * valued.price_factor / valued.share_factor as held_value_cny
 from with_split as valued

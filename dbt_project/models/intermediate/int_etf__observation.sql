@@ -1,21 +1,28 @@
--- zero shares are a hole in the file, not a redemption of everything
-with observed as (
+-- zero shares are a hole in the file, not a redemption of everything; shares that came after newer ones were known
+-- are no step of the chain, so that the flow of a day never depends on what came later
+with shares as (
+
+    {{ newest_known("(select * from " ~ ref('stg_etf__share') ~ " where shares > 0)", 'etf_code', 'trade_date') }}
+
+),
+
+observed as (
 
     select
         share.etf_code,
         share.trade_date,
-        greatest(share.known_date, price.known_date) as known_date,
+        share.known_date,
         session.session_number,
         session.next_trade_date,
         session.week_end,
         share.shares,
         price.unit_nav,
+        price.nav_known_date,
         price.close,
-        coalesce(price.close, price.vwap) as market_price
-    from {{ ref('stg_etf__share') }} as share
+        price.market_price
+    from shares as share
     inner join {{ ref('stg_calendar__session') }} as session using (trade_date)
     left join {{ ref('int_etf__price') }} as price using (etf_code, trade_date)
-    where share.shares > 0
 
 ),
 
@@ -29,7 +36,8 @@ paired as (
         lag(unit_nav) over etf as previous_unit_nav,
         lag(close) over etf as previous_close,
         shares / lag(shares) over etf as share_ratio,
-        lag(unit_nav) over etf / unit_nav is not null as has_nav_pair,
+        -- a NAV that comes late tells nothing on the day
+        coalesce(nav_known_date <= trade_date and lag(nav_known_date) over etf <= trade_date, false) as has_nav_pair,
         lag(market_price) over etf / market_price is not null as has_market_pair
     from observed
     window etf as (partition by etf_code order by trade_date)

@@ -7,9 +7,9 @@ with quotes as (
 
     union all
 
-    select etf_code, trade_date, 'market' as kind, coalesce(close, vwap) as price, adjusted_close as adjusted_price
+    select etf_code, trade_date, 'market' as kind, market_price as price, adjusted_close as adjusted_price
     from {{ ref('int_etf__price') }}
-    where coalesce(close, vwap) is not null
+    where market_price is not null
 
 ),
 
@@ -48,7 +48,7 @@ judged as (
 
 steps as (
 
-    select etf_code, kind, previous_date, trade_date, next_trade_date, whole_step as new_per_old
+    select etf_code, kind, previous_date, trade_date, next_trade_date, step, whole_step as new_per_old
     from judged
     where
         (step > limit_step or step < 1 / limit_step)
@@ -62,24 +62,33 @@ inferred as (
 
     select
         coalesce(market.etf_code, nav.etf_code) as etf_code,
-        coalesce(market.new_per_old, nav.new_per_old) as new_per_old,
+        coalesce(nav.new_per_old, market.new_per_old) as new_per_old,
         coalesce(market.trade_date, nav.trade_date) as ex_date,
-        nav.trade_date as nav_date,
+        -- over a hole of NAVs the traded price shows it first
+        case when nav.trade_date is not null then least(nav.trade_date, market.trade_date) end as nav_date,
+        nav.previous_date as nav_previous_date,
         least(market.previous_date, nav.previous_date) as previous_date,
         greatest(market.next_trade_date, nav.next_trade_date) as next_trade_date
     from (select * from steps where kind = 'market') as market
     full outer join (select * from steps where kind = 'nav') as nav
         on
             market.etf_code = nav.etf_code
-            and market.new_per_old = nav.new_per_old
-            and market.trade_date >= nav.trade_date
-            and market.trade_date <= nav.next_trade_date
+            and abs(market.step / nav.step - 1) <= {{ var('split_integer_tolerance') }}
+            -- either series may have holes: (before, after] of the price meets that of the NAV and a session more
+            and market.trade_date > nav.previous_date
+            and market.previous_date < nav.next_trade_date
 
 ),
 
 events as (
 
-    select listed.etf_code, listed.ex_date, listed.new_per_old, max(inferred.nav_date) as nav_date, false as is_inferred
+    select
+        listed.etf_code,
+        listed.ex_date,
+        listed.new_per_old,
+        max(inferred.nav_date) as nav_date,
+        max(inferred.nav_previous_date) as nav_previous_date,
+        false as is_inferred
     from {{ ref('stg_etf__split') }} as listed
     left join inferred
         on
@@ -91,7 +100,7 @@ events as (
 
     union all
 
-    select etf_code, ex_date, new_per_old, nav_date, true as is_inferred
+    select etf_code, ex_date, new_per_old, nav_date, nav_previous_date, true as is_inferred
     from inferred
     where
         not exists (
@@ -125,7 +134,13 @@ early as (
 select
     events.etf_code,
     events.ex_date,
-    coalesce(events.nav_date, early.share_date, events.ex_date) as share_date,
+    coalesce(
+        -- a NAV that steps over a hole tells less than the shares in it
+        case when early.share_date > events.nav_previous_date and early.share_date < events.nav_date then early.share_date end,
+        events.nav_date,
+        early.share_date,
+        events.ex_date
+    ) as share_date,
     events.new_per_old,
     events.is_inferred,
     product(events.new_per_old) over (partition by events.etf_code order by events.ex_date) as cumulative_factor

@@ -9,7 +9,7 @@ with flows as (
     from {{ ref('int_etf__flow') }} as flow
     inner join {{ ref('stg_calendar__week') }} as previous_week using (week_end)
     -- what is known only later is not part of the day
-    where flow.known_date = flow.trade_date
+    where flow.flow_known_date = flow.trade_date
 
 ),
 
