@@ -21,9 +21,9 @@ by_index as (
         held.index_code,
         held.theme_industry_code,
         held.is_enhanced,
-        sum(held.held_value_cny) as held_value_cny,
-        sum(flows.net_creation_cny) as net_creation_cny,
-        sum(flows.week_net_creation_cny) as week_net_creation_cny
+        {{ exact_sum('held.held_value_cny') }} as held_value_cny,
+        {{ exact_sum('flows.net_creation_cny') }} as net_creation_cny,
+        {{ exact_sum('flows.week_net_creation_cny') }} as week_net_creation_cny
     from {{ ref('int_etf__held_value') }} as held
     left join flows using (etf_code, trade_date)
     group by all

@@ -47,7 +47,7 @@ valued as (
     select
         segments.segment_start,
         membership.industry_code,
-        sum(value.float_market_value_cny) as float_market_value_cny
+        {{ exact_sum('value.float_market_value_cny') }} as float_market_value_cny
     from segments
     inner join {{ ref('stg_stock__value') }} as value using (trade_date)
     inner join {{ ref('stg_industry__membership') }} as membership

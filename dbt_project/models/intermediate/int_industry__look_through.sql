@@ -32,8 +32,8 @@ select
     week_end,
     basis,
     industry_code,
-    sum(held_value_cny) as held_value_cny,
-    sum(net_creation_cny) as net_creation_cny,
-    sum(week_net_creation_cny) as week_net_creation_cny
+    {{ exact_sum('held_value_cny') }} as held_value_cny,
+    {{ exact_sum('net_creation_cny') }} as net_creation_cny,
+    {{ exact_sum('week_net_creation_cny') }} as week_net_creation_cny
 from spread
 group by all

@@ -4,8 +4,8 @@ with by_set as (
         week_end,
         index_code,
         as_of_date,
-        sum(case when trade_date = week_end then held_value_cny end) as held_value_cny,
-        sum(week_net_creation_cny) as net_creation_cny
+        {{ exact_sum('case when trade_date = week_end then held_value_cny end') }} as held_value_cny,
+        {{ exact_sum('week_net_creation_cny') }} as net_creation_cny
     from {{ ref('int_index__daily') }}
     where look_through = 'weights'
     group by all
@@ -16,8 +16,8 @@ select
     by_set.week_end,
     weight.stock_code,
     weight.is_a_share,
-    sum(by_set.held_value_cny * weight.weight) as held_value_cny,
-    sum(by_set.net_creation_cny * weight.weight) as net_creation_cny
+    {{ exact_sum('by_set.held_value_cny * weight.weight') }} as held_value_cny,
+    {{ exact_sum('by_set.net_creation_cny * weight.weight') }} as net_creation_cny
 from by_set
 inner join {{ ref('stg_index__weight') }} as weight using (index_code, as_of_date)
 group by all

@@ -22,7 +22,7 @@ held as (
         in_use.report_date,
         in_use.public_date,
         membership.industry_code,
-        sum(holding.market_value_cny) as market_value_cny
+        {{ exact_sum('holding.market_value_cny') }} as market_value_cny
     from in_use
     inner join {{ ref('stg_fund__holding') }} as holding
         on in_use.report_date = holding.report_date and in_use.week_end >= holding.known_date
@@ -42,7 +42,7 @@ select
     held.report_date,
     held.public_date,
     coalesce(max(held.market_value_cny) filter (where held.industry_code = industry.industry_code), 0)
-    / sum(held.market_value_cny) as active_share_ratio,
+    / {{ exact_sum('held.market_value_cny') }} as active_share_ratio,
     '{{ var("source_label") }}' as source
 from held
 cross join {{ ref('stg_industry__info') }} as industry

@@ -4,9 +4,9 @@ with looked_through as (
         trade_date,
         week_end,
         industry_code,
-        sum(held_value_cny) as held_value_cny,
-        sum(net_creation_cny) as net_creation_cny,
-        sum(week_net_creation_cny) as week_net_creation_cny
+        {{ exact_sum('held_value_cny') }} as held_value_cny,
+        {{ exact_sum('net_creation_cny') }} as net_creation_cny,
+        {{ exact_sum('week_net_creation_cny') }} as week_net_creation_cny
     from {{ ref('int_industry__look_through') }}
     where industry_code is not null
     group by all
@@ -55,7 +55,7 @@ select
     complete.industry_name,
     complete.held_value_cny,
     complete.held_value_cny
-    / nullif(sum(complete.held_value_cny) over (partition by complete.trade_date), 0) as held_share_ratio,
+    / nullif({{ exact_sum('complete.held_value_cny', "over (partition by complete.trade_date)") }}, 0) as held_share_ratio,
     float_value.float_market_value_cny,
     complete.held_value_cny / float_value.float_market_value_cny as penetration_ratio,
     complete.net_creation_cny,

@@ -11,12 +11,13 @@ traded as (
     select
         etf_code,
         trade_date,
-        avg(amount_cny) over (
-            partition by etf_code order by trade_date
-            rows between {{ var('tracker_liquidity_sessions') }} - 1 preceding and current row
-        ) as mean_amount_cny
+        {{ exact_sum('amount_cny', 'over recent') }} / count(amount_cny) over recent as mean_amount_cny
     from {{ ref('int_etf__price') }}
     where amount_cny is not null
+    window recent as (
+        partition by etf_code order by trade_date
+        rows between {{ var('tracker_liquidity_sessions') }} - 1 preceding and current row
+    )
 
 )
 

@@ -10,7 +10,7 @@ with weekly as (
         max(daily.held_share_ratio) filter (where daily.trade_date = daily.week_end) as held_share_ratio,
         max(daily.float_market_value_cny) filter (where daily.trade_date = daily.week_end) as float_market_value_cny,
         max(daily.penetration_ratio) filter (where daily.trade_date = daily.week_end) as penetration_ratio,
-        sum(daily.week_net_creation_cny) as net_creation_cny
+        {{ exact_sum('daily.week_net_creation_cny') }} as net_creation_cny
     from {{ ref('industry_daily') }} as daily
     inner join {{ ref('stg_calendar__week') }} as week using (week_end)
     group by all

@@ -1,6 +1,6 @@
 with valued as (
 
-    select week_end, basis, sum(held_value_cny) as value_cny
+    select week_end, basis, {{ exact_sum('held_value_cny') }} as value_cny
     from {{ ref('int_industry__look_through') }}
     where trade_date = week_end
     group by all
@@ -11,6 +11,6 @@ select
     week_end,
     basis,
     value_cny,
-    value_cny / sum(value_cny) over (partition by week_end) as ratio,
+    value_cny / {{ exact_sum('value_cny', "over (partition by week_end)") }} as ratio,
     '{{ var("source_label") }}' as source
 from valued

@@ -4,9 +4,9 @@ select
     cast(count(shares) as integer) as etfs,
     cast(count(net_creation_cny) as integer) as etfs_with_flow,
     cast(count(*) filter (where split_status = 'suspected') as integer) as suspected_splits,
-    sum(aum_cny) as aum_cny,
-    sum(net_creation_cny) as net_creation_cny,
-    sum(net_subscription_cny) as net_subscription_cny,
+    {{ exact_sum('aum_cny') }} as aum_cny,
+    {{ exact_sum('net_creation_cny') }} as net_creation_cny,
+    {{ exact_sum('net_subscription_cny') }} as net_subscription_cny,
     any_value(source) as source
 from {{ ref('etf_flow') }}
 where shares is not null

@@ -12,8 +12,8 @@ issued as (
 
     select
         months.month_end,
-        sum(fund.issue_shares) filter (where etf.asset_scope = 'aShareStockEtf') as etf_issue_shares,
-        sum(fund.issue_shares) filter (where fund.is_active_equity) as active_issue_shares
+        {{ exact_sum('fund.issue_shares', "filter (where etf.asset_scope = 'aShareStockEtf')") }} as etf_issue_shares,
+        {{ exact_sum('fund.issue_shares', "filter (where fund.is_active_equity)") }} as active_issue_shares
     from months
     left join {{ ref('stg_fund__info') }} as fund
         on date_trunc('month', fund.found_date) = date_trunc('month', months.month_end)
