@@ -1,0 +1,125 @@
+"""What the end-to-end tests share: the console entry in a process of its own, and what a lake holds."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parents[2]
+ENTRY = (sys.executable, "-c", "from etf_pipeline.cli import main; main()")
+COMPUTED = ("raw", "published")
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process' environment without any setting of the pipeline or of Dagster, and without a network."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ETF_PIPELINE_", "DAGSTER_", "DBT_"))}
+    path = os.pathsep.join([str(ROOT / "tests" / "pipeline" / "offline"), str(ROOT)])
+    return {**kept, "PYTHONPATH": path, **extra}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended: exit code and everything it printed."""
+
+    code: int
+    output: str
+
+    @property
+    def words(self) -> str:
+        """The output without the spaces and breaks a terminal of some width puts in."""
+        return squeeze(self.output)
+
+
+def squeeze(text: str) -> str:
+    """`text` without white space, for comparing what was wrapped."""
+    return "".join(text.split())
+
+
+def etf_pipeline(*arguments: object, cwd: Path) -> Finished:
+    """Run the console command to its end."""
+    command = [*ENTRY, *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout)
+
+
+def start_etf_pipeline(*arguments: object, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start the console command as the leader of a process group of its own."""
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            [*ENTRY, *map(str, arguments)],
+            cwd=cwd,
+            env=environment(),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def computed_files(lake: Path) -> list[Path]:
+    """Every visible file under raw/ and published/."""
+    return sorted(
+        path
+        for folder in COMPUTED
+        for path in (lake / folder).rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    )
+
+
+def digests(lake: Path, files: list[Path] | None = None) -> dict[str, str]:
+    """SHA-256 of each file by its path in the lake; by default of every computed one."""
+    files = computed_files(lake) if files is None else files
+    return {str(path.relative_to(lake)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def everything(lake: Path) -> dict[str, str]:
+    """SHA-256 of every file of the lake, hidden ones too; empty where there is no lake."""
+    return digests(lake, sorted(path for path in lake.rglob("*") if path.is_file()))
+
+
+def stamps(lake: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of the last change of every computed file."""
+    return {str(path.relative_to(lake)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in computed_files(lake)}
+
+
+def link_lake(source: Path, target: Path, *parts: str) -> Path:
+    """A lake that shares the files of `source` under `parts` until it replaces them; nothing else is taken over."""
+    target.mkdir(parents=True)
+    (target / "lake.json").write_bytes((source / "lake.json").read_bytes())
+    for path in computed_files(source):
+        relative = path.relative_to(source)
+        if relative.parts[0] in parts:
+            (target / relative).parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, target / relative)
+    return target
+
+
+def readable_rows(lake: Path) -> dict[str, int]:
+    """Rows of every computed file, each read to its end: a half-written file raises."""
+    rows = {}
+    for path in computed_files(lake):
+        assert path.suffix == ".parquet", f"not data, yet visible: {path}"
+        rows[str(path.relative_to(lake))] = pq.read_table(path).num_rows
+    return rows
+
+
+def catalogue_rows(lake: Path) -> dict[str, int]:
+    """Rows of every view of the catalogue, by its name with schema."""
+    with duckdb.connect(lake / "etf.duckdb", read_only=True) as connection:
+        views = connection.sql(
+            "select table_schema || '.' || table_name as name from information_schema.tables order by name"
+        ).df()["name"]
+        return {view: int(connection.sql(f"select count(*) as n from {view}").df()["n"][0]) for view in views}

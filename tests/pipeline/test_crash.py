@@ -1,0 +1,100 @@
+"""A run killed at any moment leaves whole files, and the run after it the same bytes as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.harness import catalogue_rows, digests, etf_pipeline, readable_rows, start_etf_pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crash")]
+
+RANGE = ("--start", "2023-01-01", "--end", "2024-03-29")
+PATIENCE_SECONDS = 240
+
+
+def begun(path: Path) -> bool:
+    """Whether the file is being written or there."""
+    return path.exists() or any(path.parent.glob(f".{path.name}.*"))
+
+
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "the first raw file": lambda lake: begun(lake / "raw" / "etf_bar" / "2023.parquet"),
+    "the last raw files": lambda lake: begun(lake / "raw" / "stock_value" / "2023.parquet"),
+    "dbt builds marts": lambda lake: any(lake.glob("build/dbt/run/**/marts/industry_daily.sql")),
+    "the first mart is published": lambda lake: begun(lake / "published" / "active_fund_industry.parquet"),
+    "factors are published": lambda lake: begun(lake / "published" / "factor_scores.parquet"),
+    "the catalogue is there": lambda lake: (lake / "etf.duckdb").exists(),
+}
+"""In the order of a run, each first seen on a lake that was left at the moment before."""
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End the command and all it started at once, without a chance to tidy up."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("processes of the group are still there")
+
+
+def run_until(name: str, lake: Path, log: Path) -> None:
+    """Run up to the moment of that name, and no further."""
+    moment = MOMENTS[name]
+    assert not moment(lake), f"{name}: has passed already"
+    process = start_etf_pipeline("run", "--lake", lake, *RANGE, cwd=lake.parent, log=log)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not moment(lake):
+            assert process.poll() is None, f"{name}: ended before:\n{log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"{name}: never came"
+            time.sleep(0.002)
+    finally:
+        kill_group(process)
+
+
+def check_whole(lake: Path) -> None:
+    rows = readable_rows(lake)
+    if (lake / "etf.duckdb").exists():
+        views = catalogue_rows(lake)
+        for view, count in views.items():
+            schema, name = view.split(".")
+            prefix = f"raw/{name}/" if schema == "raw" else f"published/{name}.parquet"
+            # what lies beside the data (a file that never got its name) is not taken for data
+            assert count == sum(n for file, n in rows.items() if file.startswith(prefix)), view
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run = etf_pipeline("run", "--lake", folder / "lake", *RANGE, cwd=folder)
+    assert run.code == 0, run.output
+    assert "Holdings of signal 2024-03-29" in run.output
+    check_whole(folder / "lake")
+    return digests(folder / "lake")
+
+
+def test_killed_at_every_stage(undisturbed: dict[str, str], tmp_path: Path) -> None:
+    lake, log = tmp_path / "lake", tmp_path / "log"
+    for name in MOMENTS:
+        run_until(name, lake, log)
+        check_whole(lake)
+        # whatever is there already is what an undisturbed run writes
+        assert digests(lake).items() <= undisturbed.items(), name
+    # what a kill in the middle of a write leaves, in case none of these kills met one
+    for file in ("raw/etf_bar/.2023.parquet.1.tmp", "published/.etf_flow.parquet.1.tmp", ".etf.duckdb.1.tmp"):
+        (lake / file).write_bytes(b"PAR1 half a file")
+    run = etf_pipeline("run", "--lake", lake, *RANGE, cwd=tmp_path)
+    assert run.code == 0, run.output
+    assert digests(lake) == undisturbed
+    check_whole(lake)
+    assert "Holdings of signal 2024-03-29" in run.output
