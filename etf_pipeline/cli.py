@@ -132,6 +132,7 @@ def holdings(
 ) -> None:
     """Print the holdings in force, or those of one signal date, with their reasons."""
     with _clear_errors():
+        Lake(lake.absolute()).source_label  # noqa: B018 - raises where there is no lake
         _show_holdings(Lake(lake.absolute()), day.date() if day else None)
 
 
@@ -316,7 +317,7 @@ def _show_holdings(lake: Lake, day: date | None) -> None:
             )
         console.print(table)
         console.print(f"Factors: {first['factors_used']}. {first['factors_off'] or ''}".rstrip())
-    withheld = reasons[reasons.index > rows["signal_date"].max()] if len(rows) and not day else reasons
+    withheld = reasons[:0] if day else reasons[reasons.index > rows["signal_date"].max()] if len(rows) else reasons
     for signal, reason in withheld.tail(5).items():
         console.print(f"Not published: {signal:%Y-%m-%d}, {reason}", style="yellow")
 

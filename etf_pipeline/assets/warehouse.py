@@ -4,7 +4,9 @@ Here: running dbt, turning its results into Dagster events, exporting marts. Not
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -79,7 +81,7 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
     ) -> Iterator[dg.AssetMaterialization | dg.Output | dg.AssetCheckResult | dg.AssetObservation]:
         lake = pipeline.lake
         with exclusive_lock(lake.warehouse.with_suffix(".lock")):
-            with duckdb.connect(lake.warehouse) as connection:
+            with _connect_when_free(lake.warehouse) as connection:
                 lake.create_raw_views(connection, pipeline.deployment.end)
             target = lake.warehouse.parent / "dbt"
             invocation = DbtCliResource(
@@ -110,6 +112,22 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
             lake.build_catalogue()
 
     return [warehouse]
+
+
+def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open the private database; a dbt left over from a killed run may hold it for some seconds more.
+
+    Raises:
+        duckdb.IOException: it is still held after three minutes.
+    """
+    deadline = time.monotonic() + 180
+    while True:
+        try:
+            return duckdb.connect(path)
+        except duckdb.IOException as error:
+            if "lock" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def _unit_test_results(

@@ -129,7 +129,8 @@ class Lake:
         Raises:
             LakeError: `frame` has rows outside the range.
         """
-        incoming = pa.Table.from_pandas(frame, schema=dataset.schema, preserve_index=False)
+        # without pandas' own metadata, which would be there or not depending on what was merged
+        incoming = pa.Table.from_pandas(frame, schema=dataset.schema, preserve_index=False).replace_schema_metadata()
         with exclusive_lock(self.raw_folder(dataset) / ".lock"):
             if dataset.date_column is None:
                 _write_table(incoming, self.raw_folder(dataset) / "snapshot.parquet")
