@@ -25,10 +25,11 @@ def begun(path: Path) -> bool:
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "the first raw file": lambda lake: begun(lake / "raw" / "etf_bar" / "2023.parquet"),
     "the last raw files": lambda lake: begun(lake / "raw" / "stock_value" / "2023.parquet"),
+    "the catalogue is there": lambda lake: (lake / "etf.duckdb").exists(),
     "dbt builds marts": lambda lake: any(lake.glob("build/dbt/run/**/marts/industry_daily.sql")),
     "the first mart is published": lambda lake: begun(lake / "published" / "active_fund_industry.parquet"),
     "factors are published": lambda lake: begun(lake / "published" / "factor_scores.parquet"),
-    "the catalogue is there": lambda lake: (lake / "etf.duckdb").exists(),
+    "holdings are published": lambda lake: begun(lake / "published" / "strategy_holdings.parquet"),
 }
 """In the order of a run, each first seen on a lake that was left at the moment before."""
 
