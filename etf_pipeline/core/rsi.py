@@ -39,7 +39,7 @@ def rsi_wilder(close: Closes, periods: int) -> Closes:
     gain = _wilder_mean(change.clip(lower=0), periods)
     loss = _wilder_mean(-change.clip(upper=0), periods)
     # 100 − 100/(1+RS) without the division by a loss of zero
-    rsi = (100 * gain / (gain + loss)).where(prices.notna())
+    rsi = (100 * (gain / (gain + loss))).where(prices.notna())
     return rsi if isinstance(close, pd.DataFrame) else rsi.to_numpy().reshape(close.shape)
 
 

@@ -170,14 +170,15 @@ def test_a_lake_of_the_sample_refuses_files(sample_lake: Path, valid_folder: Pat
 
 def test_a_lake_of_files_refuses_the_sample(valid_folder: Path, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
-    # ten sessions are too few to publish a date, and the run says so
+    # ten sessions are too few to publish a date: the blocking check says so and nothing is held
     run = etf_pipeline("run", "--data", valid_folder, "--lake", lake, cwd=tmp_path)
-    assert run.code == 0, run.output
+    assert run.code == 1, run.output
     assert "Source files (valid)" in run.output
     assert "SYNTHETIC" not in run.output
-    assert "No holdings for any date" in run.output
+    assert "something_to_publish" in run.output
     before = everything(lake)
-    assert any(name.startswith("published/strategy_holdings") for name in before)
+    assert any(name.startswith("published/etf_daily") for name in before)
+    assert not any(name.startswith("published/strategy_holdings") for name in before)
     done = etf_pipeline("run", "--source", "sample", "--lake", lake, cwd=tmp_path)
     assert done.code == 1
     assert squeeze("holds data of 'files (valid)'; it cannot also take 'sample (SYNTHETIC)'") in done.words
