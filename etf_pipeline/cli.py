@@ -11,6 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 import yaml
 from rich.console import Console
@@ -42,6 +43,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Replace a parameter of parameters.yaml; may be given again."),
 ]
+
+
+def _existing(folder: Path) -> Lake:
+    lake = Lake(folder.absolute())
+    lake.source_label  # noqa: B018 - raises where there is no lake
+    return lake
 
 
 def _remembered(lake: Path) -> dict[str, Any]:
@@ -132,8 +139,7 @@ def holdings(
 ) -> None:
     """Print the holdings in force, or those of one signal date, with their reasons."""
     with _clear_errors():
-        Lake(lake.absolute()).source_label  # noqa: B018 - raises where there is no lake
-        _show_holdings(Lake(lake.absolute()), day.date() if day else None)
+        _show_holdings(_existing(lake), day.date() if day else None)
 
 
 @app.command()
@@ -142,8 +148,7 @@ def check(lake: LakeDir = Path("lake")) -> None:
     import dagster as dg
 
     with _clear_errors():
-        Lake(lake.absolute()).source_label  # noqa: B018 - raises where there is no lake
-        deployment = Deployment.model_validate({**_remembered(lake), "lake": lake.absolute()})
+        deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
         if not _execute(deployment, dg.AssetSelection.all_asset_checks()):
             raise typer.Exit(1)
 
@@ -290,10 +295,10 @@ def _show_holdings(lake: Lake, day: date | None) -> None:
     published = lake.read_published("strategy_holdings")
     scores = lake.read_published("factor_scores")
     reasons = scores.drop_duplicates("signal_date").set_index("signal_date")["withheld_reason"].dropna()
-    wanted = day or (published["signal_date"].max() if len(published) else None)
-    rows = published[published["signal_date"] == str(wanted)] if day else published[published["signal_date"] == wanted]
+    wanted = pd.Timestamp(day) if day else published["signal_date"].max()
+    rows = published[published["signal_date"] == wanted]
     if rows.empty:
-        reason = reasons.get(str(day), "no such rebalance date") if day else "no date could be published"
+        reason = reasons.get(wanted, "no such rebalance date") if day else "no date could be published"
         console.print(f"No holdings for {day or 'any date'}: {reason}")
     else:
         first = rows.iloc[0]
@@ -317,9 +322,10 @@ def _show_holdings(lake: Lake, day: date | None) -> None:
             )
         console.print(table)
         console.print(f"Factors: {first['factors_used']}. {first['factors_off'] or ''}".rstrip())
-    withheld = reasons[:0] if day else reasons[reasons.index > rows["signal_date"].max()] if len(rows) else reasons
-    for signal, reason in withheld.tail(5).items():
-        console.print(f"Not published: {signal:%Y-%m-%d}, {reason}", style="yellow")
+    if day is None:
+        later = reasons if rows.empty else reasons[reasons.index > wanted]
+        for signal, reason in later.tail(5).items():
+            console.print(f"Not published: {signal:%Y-%m-%d}, {reason}", style="yellow")
 
 
 def main() -> None:

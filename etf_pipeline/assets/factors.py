@@ -79,10 +79,9 @@ def style_regime(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     bars = pipeline.lake.read_raw(contract["index_bar"], pipeline.deployment.end)
     calendar = pipeline.lake.read_raw(contract["trading_calendar"])
     ends = week_ends(pd.DatetimeIndex(calendar["trade_date"]))
-    at_end = bars[bars["trade_date"].isin(ends)].reset_index(drop=True)
     # a close that came after its week's decision was not there when it was needed
-    decided = decision_moments(pd.DatetimeIndex(at_end["trade_date"]), p.decision_sessions_after, p.decision_time)
-    closes = at_end[at_end["available_at"] <= decided].pivot(index="trade_date", columns="index_code", values="close")
+    at_end = _known_in_time(bars[bars["trade_date"].isin(ends)], pipeline)
+    closes = at_end.pivot(index="trade_date", columns="index_code", values="close")
     pairs = {
         "size": (p.size_large_index, p.size_small_index, p.size_lambda),
         "growth_value": (p.growth_index, p.value_index, p.growth_value_lambda),
@@ -163,6 +162,7 @@ def _simulated(pipeline: Pipeline, dates: pd.DatetimeIndex, industries: list[str
 
 
 def _known_in_time(frame: pd.DataFrame, pipeline: Pipeline) -> pd.DataFrame:
+    """Rows that were known when the decision about their `trade_date` was taken."""
     p = pipeline.parameters
     decided = decision_moments(pd.DatetimeIndex(frame["trade_date"]), p.decision_sessions_after, p.decision_time)
     return frame[frame["available_at"] <= decided]

@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from etf_pipeline.contract import Dataset
-from etf_pipeline.resources.lake import LakeError
 from etf_pipeline.resources.pipeline import Pipeline
 
 _SHOWN_ROWS = 20
@@ -45,13 +44,7 @@ def published(pipeline: Pipeline, table: str, columns: Sequence[str]) -> pd.Data
     Raises:
         LakeError: the table was not published yet, or lacks a column.
     """
-    path = pipeline.lake.published_path(table)
-    if not path.exists():
-        raise LakeError(f"table {table} is not in lake {pipeline.lake.root} yet: materialise what makes it first")
-    lacking = set(columns) - set(pq.read_schema(path).names)
-    if lacking:
-        raise LakeError(f"table {table} has no column {', '.join(sorted(lacking))}: materialise what makes it again")
-    return pq.read_table(path, columns=list(columns)).to_pandas(date_as_object=False)
+    return pipeline.lake.read_published(table, columns)
 
 
 def raw_days(pipeline: Pipeline, dataset: Dataset) -> pd.Series:

@@ -13,7 +13,7 @@ one and a killed process leaves nothing half-written. A file whose content would
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -177,16 +177,20 @@ class Lake:
         metadata = {b"source": self.source_label.encode(), b"settings_hash": settings_hash.encode()}
         _write_table(rows.replace_schema_metadata(metadata), self.published_path(table))
 
-    def read_published(self, table: str) -> pd.DataFrame:
-        """Rows of a published table (dates as datetime64).
+    def read_published(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Rows of a published table, or some of its columns (dates as datetime64).
 
         Raises:
-            LakeError: the table was not published yet.
+            LakeError: the table was not published yet, or lacks a column.
         """
         path = self.published_path(table)
         if not path.exists():
             raise LakeError(f"table {table} is not in lake {self.root} yet: materialise what makes it first")
-        return pq.read_table(path).to_pandas(date_as_object=False)
+        lacking = set(columns or ()) - set(pq.read_schema(path).names)
+        if lacking:
+            names = ", ".join(sorted(lacking))
+            raise LakeError(f"table {table} has no column {names}: materialise what makes it again")
+        return pq.read_table(path, columns=list(columns) if columns else None).to_pandas(date_as_object=False)
 
     def published_tables(self) -> list[str]:
         """Names of the published tables, sorted."""

@@ -33,11 +33,7 @@ class Pipeline:
 
     @cached_property
     def source(self) -> Source:
-        """Where data comes from, checked as a whole before any of it is used.
-
-        Raises:
-            SourceError: with every violation found.
-        """
+        """Where data comes from; `source_notes` checks it as a whole before any of it is used."""
         # imported here: definitions must load without building a market or opening a file
         if self.deployment.source == "sample":
             from etf_pipeline.sources.sample import SampleSource

@@ -28,17 +28,10 @@ segments as (
 
     union
 
-    select periods.trade_date, membership.in_date as segment_start
+    select periods.trade_date, membership.changed_on as segment_start
     from periods
-    inner join {{ ref('stg_industry__membership') }} as membership
-        on membership.in_date > periods.valid_from and membership.in_date < periods.valid_to
-
-    union
-
-    select periods.trade_date, membership.out_date as segment_start
-    from periods
-    inner join {{ ref('stg_industry__membership') }} as membership
-        on membership.out_date > periods.valid_from and membership.out_date < periods.valid_to
+    inner join {{ membership_changes() }} as membership
+        on membership.changed_on > periods.valid_from and membership.changed_on < periods.valid_to
 
 ),
 

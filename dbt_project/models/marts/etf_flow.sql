@@ -10,6 +10,24 @@ with days as (
 
 ),
 
+-- why a day of an ETF is outside the universe; empty where it is inside
+placed as (
+
+    select
+        days.etf_code,
+        days.trade_date,
+        info.asset_scope,
+        case
+            when info.etf_code is null then 'not in etf_info'
+            when info.universe_exclusion is not null then info.universe_exclusion
+            when days.trade_date < info.list_date then 'not listed yet'
+            when days.trade_date >= info.delist_date then 'delisted'
+        end as universe_exclusion
+    from days
+    left join {{ ref('stg_etf__info') }} as info using (etf_code)
+
+),
+
 dividends as (
 
     select etf_code, ex_date as trade_date, sum(cash_per_share) as cash_per_share
@@ -19,9 +37,9 @@ dividends as (
 )
 
 select
-    days.etf_code,
-    days.trade_date,
-    info.asset_scope,
+    placed.etf_code,
+    placed.trade_date,
+    placed.asset_scope,
     share.shares,
     price.unit_nav,
     price.close,
@@ -35,29 +53,17 @@ select
     flow.previous_shares * dividends.cash_per_share as dividend_cny,
     flow.split_factor,
     flow.split_status,
-    coalesce(event.ex_date is not null, false) as is_split_day,
-    coalesce(
-        info.etf_code is not null
-        and info.universe_exclusion is null
-        and days.trade_date >= coalesce(info.list_date, date '1990-01-01')
-        and days.trade_date < coalesce(info.delist_date, date '9999-12-31'),
-        false
-    ) as in_universe,
-    case
-        when info.etf_code is null then 'not in etf_info'
-        when info.universe_exclusion is not null then info.universe_exclusion
-        when days.trade_date < info.list_date then 'not listed yet'
-        when days.trade_date >= info.delist_date then 'delisted'
-    end as universe_exclusion,
+    event.ex_date is not null as is_split_day,
+    placed.universe_exclusion is null as in_universe,
+    placed.universe_exclusion,
     coalesce(held_factor.cumulative_factor, 1) as cumulative_split_factor,
     '{{ var("source_label") }}' as source
-from days
-left join {{ ref('stg_etf__info') }} as info using (etf_code)
+from placed
 left join {{ ref('stg_etf__share') }} as share using (etf_code, trade_date)
 left join {{ ref('int_etf__price') }} as price using (etf_code, trade_date)
 left join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
 left join dividends using (etf_code, trade_date)
 left join {{ ref('int_etf__split_event') }} as event
-    on days.etf_code = event.etf_code and days.trade_date = event.share_date
+    on placed.etf_code = event.etf_code and placed.trade_date = event.share_date
 asof left join {{ ref('int_etf__split_event') }} as held_factor
-    on days.etf_code = held_factor.etf_code and days.trade_date >= held_factor.ex_date
+    on placed.etf_code = held_factor.etf_code and placed.trade_date >= held_factor.ex_date
