@@ -31,8 +31,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
-# one build of the warehouse at a time, whoever started it
-_DAGSTER_YAML = "telemetry:\n  enabled: false\nconcurrency:\n  pools:\n    default_limit: 1\n"
+_DAGSTER_YAML = "telemetry:\n  enabled: false\n"
 
 Source = Annotated[str | None, typer.Option(help="Where data comes from: sample (synthetic, offline) or files.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of Parquet or CSV files, for --source files.")]

@@ -74,12 +74,12 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
         check_specs=[*data_tests, *unit_tests.values()],
         can_subset=True,
         allow_arbitrary_check_specs=True,
-        pool="warehouse",
     )
     def warehouse(
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetMaterialization | dg.Output | dg.AssetCheckResult | dg.AssetObservation]:
         lake = pipeline.lake
+        # one build at a time, whoever started it: a lock of the system, since a pool keeps the slot of a killed run
         with exclusive_lock(lake.warehouse.with_suffix(".lock")):
             with _connect_when_free(lake.warehouse) as connection:
                 lake.create_raw_views(connection, pipeline.deployment.end)
