@@ -5,7 +5,7 @@ import dagster as dg
 from etf_pipeline.assets.factors import FACTOR_ASSETS
 from etf_pipeline.assets.raw import raw_assets
 from etf_pipeline.assets.strategy import strategy_assets
-from etf_pipeline.assets.warehouse import warehouse_assets
+from etf_pipeline.assets.warehouse import sql_unit_tests, warehouse_assets
 from etf_pipeline.checks.accounting import accounting_checks
 from etf_pipeline.checks.expectations import expectation_checks
 from etf_pipeline.checks.freshness import freshness_checks
@@ -32,6 +32,7 @@ def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
             *strategy_assets(pipeline.parameters, start, deployment.end),
         ],
         asset_checks=[
+            sql_unit_tests(),
             *expectation_checks(),
             *schema_checks(pipeline.parameters),
             *freshness_checks(),

@@ -3,6 +3,7 @@
 Here: running dbt, turning its results into Dagster events, exporting marts. Not here: SQL (`dbt_project/`).
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -11,12 +12,14 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-from dagster_dbt import DagsterDbtTranslator, DbtCliResource
+from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY, build_dbt_specs
 
-from etf_pipeline.resources.dbt import PROJECT_DIR, dbt_executable, dbt_vars, load_manifest
-from etf_pipeline.resources.lake import exclusive_lock
+from etf_pipeline.resources.dbt import InstalledDbt, dbt_vars, load_manifest
+from etf_pipeline.resources.lake import Lake, exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
+
+SQL_UNIT_TESTS = "sql_unit_tests"
 
 
 class LayerTranslator(DagsterDbtTranslator):
@@ -54,11 +57,10 @@ def _unit_test_specs(manifest: Mapping[str, Any]) -> dict[str, dg.AssetCheckSpec
 
 
 def warehouse_assets() -> list[dg.AssetsDefinition]:
-    """One multi-asset of all dbt models with their data tests and unit tests as asset checks."""
+    """One multi-asset of all dbt models with their data tests as asset checks."""
     manifest = load_manifest()
-    translator = LayerTranslator()
     specs, data_tests = build_dbt_specs(
-        translator=translator,
+        translator=LayerTranslator(),
         manifest=manifest,
         select="fqn:*",
         exclude="",
@@ -66,12 +68,11 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
         io_manager_key=None,
         project=None,
     )
-    unit_tests = _unit_test_specs(manifest)
 
     @dg.multi_asset(
         name="warehouse",
         specs=specs,
-        check_specs=[*data_tests, *unit_tests.values()],
+        check_specs=data_tests,
         can_subset=True,
         allow_arbitrary_check_specs=True,
     )
@@ -79,24 +80,17 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetMaterialization | dg.Output | dg.AssetCheckResult | dg.AssetObservation]:
         lake = pipeline.lake
-        # one build at a time, whoever started it: a lock of the system, since a pool keeps the slot of a killed run
-        with exclusive_lock(lake.warehouse.with_suffix(".lock")):
-            with _connect_when_free(lake.warehouse) as connection:
-                lake.create_raw_views(connection, pipeline.deployment.end)
-            target = lake.warehouse.parent / "dbt"
-            invocation = DbtCliResource(
-                project_dir=str(PROJECT_DIR), profiles_dir=str(PROJECT_DIR), dbt_executable=dbt_executable()
-            ).cli(
-                ["build", "--vars", json.dumps(dbt_vars(pipeline))],
+        with _warehouse(pipeline):
+            invocation = InstalledDbt().cli(
+                ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(dbt_vars(pipeline))],
                 manifest=manifest,
-                dagster_dbt_translator=translator,
+                dagster_dbt_translator=LayerTranslator(),
                 raise_on_error=False,
                 context=context,
-                target_path=target,
+                target_path=_target(lake),
             )
             yield from invocation.stream()
-            results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
-            yield from _unit_test_results(results, unit_tests, context.selected_asset_check_keys)
+            results = _results(invocation)
             failures = [r for r in results if r["status"] in ("error", "fail")]
             if failures or not invocation.is_successful():
                 raise dg.Failure(
@@ -114,6 +108,67 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
     return [warehouse]
 
 
+def sql_unit_tests() -> dg.AssetChecksDefinition:
+    """The dbt unit tests as asset checks. They judge the SQL, not the data, so daily runs leave them out."""
+    manifest = load_manifest()
+    specs = _unit_test_specs(manifest)
+
+    @dg.multi_asset_check(name=SQL_UNIT_TESTS, specs=list(specs.values()), can_subset=True)
+    def run_unit_tests(
+        context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetCheckResult]:
+        selected = {i: spec for i, spec in specs.items() if spec.key in context.selected_asset_check_keys}
+        with _warehouse(pipeline):
+            selection = " ".join(sorted(spec.name for spec in selected.values()))
+            invocation = InstalledDbt().cli(
+                ["test", "--select", selection, "--vars", json.dumps(dbt_vars(pipeline))],
+                raise_on_error=False,
+                target_path=_target(pipeline.lake),
+            )
+            results = {r["unique_id"]: r for r in _results(invocation.wait())}
+        for unique_id, spec in selected.items():
+            yield _judge(spec, results.get(unique_id))
+
+    return run_unit_tests
+
+
+def _judge(spec: dg.AssetCheckSpec, result: Mapping[str, Any] | None) -> dg.AssetCheckResult:
+    # a test whose model was never built cannot run, and says so
+    message = "dbt did not run it" if result is None else result["message"] or "as expected"
+    return dg.AssetCheckResult(
+        passed=result is not None and result["status"] == "pass",
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        metadata={"message": message},
+    )
+
+
+@contextlib.contextmanager
+def _warehouse(pipeline: Pipeline) -> Iterator[None]:
+    """The private database, for this step alone, with views of the raw data as they are now."""
+    lake = pipeline.lake
+    # one build at a time, whoever started it: a lock of the system, since a pool keeps the slot of a killed run
+    with exclusive_lock(lake.warehouse.with_suffix(".lock")):
+        with _connect_when_free(lake.warehouse) as connection:
+            lake.create_raw_views(connection, pipeline.deployment.end)
+        yield
+
+
+def _target(lake: Lake) -> Path:
+    return lake.warehouse.parent / "dbt"
+
+
+def _results(invocation: DbtCliInvocation) -> list[dict[str, Any]]:
+    """What became of each node.
+
+    Raises:
+        dagster.Failure: dbt itself failed (exit code 2), so that the results that lie there are of an earlier command.
+    """
+    if invocation.process.returncode not in (0, 1):
+        raise dg.Failure(f"dbt failed: {invocation.get_error()}")
+    return invocation.get_artifact("run_results.json")["results"]
+
+
 def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:
     """Open the private database; a dbt left over from a killed run may hold it for some seconds more.
 
@@ -128,21 +183,6 @@ def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:
             if "lock" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(1)
-
-
-def _unit_test_results(
-    results: list[dict[str, Any]], specs: Mapping[str, dg.AssetCheckSpec], selected: set[dg.AssetCheckKey]
-) -> Iterator[dg.AssetCheckResult]:
-    for result in results:
-        spec = specs.get(result["unique_id"])
-        # a test skipped because its model failed to build says nothing about the model
-        if spec and spec.key in selected and result["status"] != "skipped":
-            yield dg.AssetCheckResult(
-                passed=result["status"] == "pass",
-                asset_key=spec.asset_key,
-                check_name=spec.name,
-                metadata={"seconds": result["execution_time"], "message": result["message"] or "as expected"},
-            )
 
 
 def _publish(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, node: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from exchange_calendars import get_calendar
 
+from etf_pipeline.definitions import build_defs
+from etf_pipeline.settings import Deployment
 from etf_pipeline.sources.sample.catalog import NO_SHARE_DAYS, SHORT_FILE_DAYS, SPLITS
 from tests.pipeline.harness import Finished, digests, environment, etf_pipeline, everything, squeeze, stamps
 
@@ -126,6 +128,16 @@ with duckdb.connect(sys.argv[1], read_only=True) as c:
             else sample_lake.glob(f"raw/{view[4:]}/*.parquet")
         )
         assert count == sum(pq.read_metadata(file).num_rows for file in files), view
+
+
+def test_every_check_of_data_and_sql(sample_lake: Path, tmp_path: Path) -> None:
+    before = digests(sample_lake)
+    done = etf_pipeline("check", "--lake", sample_lake, cwd=tmp_path)
+    assert done.code == 0, done.output
+    # 77 of the SQL, which a run leaves out, and what the run itself judged
+    checks = build_defs(Deployment(lake=sample_lake)).resolve_asset_graph().asset_check_keys
+    assert f"{len(checks)} checks, 0 errors" in done.output
+    assert digests(sample_lake) == before
 
 
 def test_where(sample_lake: Path, tmp_path: Path) -> None:
