@@ -64,6 +64,17 @@ class Parameters(BaseModel):
     coverage_floor: float = Field(ge=0, le=1)
     tracker_purity: float = Field(gt=0, le=1)
     tracker_liquidity_sessions: int = Field(ge=1)
+    cost_basis_points: float = Field(ge=0)
+    sessions_per_year: int = Field(ge=1)
+    evidence_split: date
+    ic_weeks: int = Field(ge=1)
+    permutation_draws: int = Field(ge=1)
+    bootstrap_draws: int = Field(ge=1)
+    bootstrap_block_periods: int = Field(ge=1)
+    random_seed: int = Field(ge=0)
+    grid_top_n: tuple[int, ...] = Field(min_length=1)
+    grid_size_lambda: tuple[float, ...] = Field(min_length=1)
+    grid_growth_value_lambda: tuple[float, ...] = Field(min_length=1)
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None, path: Path | None = None) -> Self:
@@ -81,16 +92,20 @@ class Parameters(BaseModel):
 
     @property
     def hash(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of all values; equal values, equal hash."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
+        """First 12 hexadecimal digits of the SHA-256 of what the strategy uses; equal values, equal hash.
+
+        Numbers that only research uses (`use: research`) are left out: holdings do not depend on them.
+        """
+        used = self.model_dump(mode="json", exclude=_research_names())
+        return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:12]
 
     def dbt_vars(self) -> dict[str, Any]:
         """The values SQL models read with `var()`, in JSON types."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude=_research_names())
 
 
 def describe_parameters(path: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Every parameter with its value, unit, reason and source, in file order."""
+    """Every parameter with its value, unit, reason, source and (where only research uses it) use, in file order."""
     text = path.read_text(encoding="utf-8") if path else _packaged_parameters()
     return yaml.safe_load(text)
 
@@ -98,6 +113,11 @@ def describe_parameters(path: Path | None = None) -> dict[str, dict[str, Any]]:
 @lru_cache(maxsize=1)
 def _packaged_parameters() -> str:
     return files("etf_pipeline").joinpath("parameters.yaml").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _research_names() -> set[str]:
+    return {name for name, entry in describe_parameters().items() if entry.get("use") == "research"}
 
 
 class Deployment(BaseModel):

@@ -205,3 +205,234 @@ STRATEGY_HOLDINGS = Table(
         "source": _SOURCE,
     },
 )
+
+_PORTFOLIO = ("text", "What is ranked: composite, style_timed (level and change), or one factor.")
+_EXECUTION = ("text", "signal_close: traded at the close of the signal date, as published; next_session: one later.")
+_SPAN = ("text", "full, or before or after the date evidence is split at.")
+_FACTOR = ("text", "Factor, or composite.")
+
+BACKTEST_DAILY = Table(
+    "backtest_daily",
+    "One row per back-tested portfolio, execution and session: value of what was worth 1 when first bought.",
+    ("portfolio", "execution", "trade_date"),
+    {
+        "portfolio": _PORTFOLIO,
+        "execution": _EXECUTION,
+        "trade_date": ("date", "Session."),
+        "nav": ("number", "Value without costs."),
+        "nav_after_costs": ("number", "Value after costs."),
+        "benchmark_nav": ("number", "Value of all industries, equally weighted on the same dates, without costs."),
+        "relative_nav": ("number", "nav over benchmark_nav."),
+        "relative_nav_after_costs": ("number", "nav_after_costs over benchmark_nav."),
+        "source": _SOURCE,
+    },
+)
+
+BACKTEST_PERIOD = Table(
+    "backtest_period",
+    "One row per back-tested portfolio, execution and holding period; a period without holdings is in cash.",
+    ("portfolio", "execution", "signal_date"),
+    {
+        "portfolio": _PORTFOLIO,
+        "execution": _EXECUTION,
+        "signal_date": _SIGNAL_DATE,
+        "bought_at": ("date", "Session at whose close the holdings were bought."),
+        "held_until": ("date", "Session at whose close they were last valued: the next purchase, or the last session."),
+        "industries_held": ("integer", "Industries held; 0 in cash."),
+        "period_return": ("number", "Return without costs, as a fraction."),
+        "period_return_after_costs": ("number", "Return after the costs of buying, as a fraction."),
+        "benchmark_return": ("number", "Simple mean of the industries' returns, as a fraction."),
+        "excess_return": ("number", "period_return minus benchmark_return."),
+        "turnover": ("number", "Half the sum of weights traded at bought_at, drift of the period before included."),
+        "cost": ("number", "Cost of that trading as a fraction of the value."),
+        "source": _SOURCE,
+    },
+)
+
+BACKTEST_INDUSTRY = Table(
+    "backtest_industry",
+    "One row per back-tested portfolio, execution, holding period and industry held.",
+    ("portfolio", "execution", "signal_date", "industry_code"),
+    {
+        "portfolio": _PORTFOLIO,
+        "execution": _EXECUTION,
+        "signal_date": _SIGNAL_DATE,
+        "industry_code": _INDUSTRY,
+        "weight": ("number", "Weight when bought."),
+        "end_weight": ("number", "Weight when last valued: drifted, nothing traded in between."),
+        "period_return": ("number", "Return of the industry over the period, as a fraction."),
+        "excess_return": ("number", "That return minus the mean of all industries."),
+        "source": _SOURCE,
+    },
+)
+
+PERFORMANCE = Table(
+    "performance",
+    "One row per back-tested portfolio, execution, costs and calendar year, and one for the full history.",
+    ("portfolio", "execution", "costs", "period"),
+    {
+        "portfolio": _PORTFOLIO,
+        "execution": _EXECUTION,
+        "costs": ("text", "before or after costs."),
+        "period": ("text", "Calendar year, or full."),
+        "is_partial": ("flag", "Whether the year is not whole: its return and excess are annualised."),
+        "first_date": ("date", "Session the period starts from."),
+        "last_date": ("date", "Last session of the period."),
+        "sessions": ("integer", "Daily returns in it."),
+        "total_return": ("number", "Return over the period as it is, as a fraction."),
+        "annual_return": ("number", "Return per year of 252 sessions; of a whole calendar year its total return."),
+        "volatility": ("number", "Annualised standard deviation of daily returns."),
+        "sharpe": ("number", "annual_return over volatility."),
+        "max_drawdown": ("number", "Largest fall from a peak, 0 or below."),
+        "benchmark_return": ("number", "annual_return of the benchmark."),
+        "excess_return": ("number", "Geometric: (1 + annual_return) / (1 + benchmark_return) - 1."),
+        "tracking_error": ("number", "Annualised standard deviation of daily returns minus the benchmark's."),
+        "information_ratio": ("number", "excess_return over tracking_error."),
+        "relative_max_drawdown": ("number", "Largest fall of the relative NAV from a peak, 0 or below."),
+        "monthly_win_rate": ("number", "Part of the months with a return above the benchmark's."),
+        "odds": ("number", "Mean excess of winning months over mean loss of losing ones."),
+        "industry_win_rate": ("number", "Part of the holdings that beat the mean of all industries over their period."),
+        "turnover": ("number", "Turnover per year: sum of the periods' turnover, annualised."),
+        "source": _SOURCE,
+    },
+)
+
+FACTOR_IC = Table(
+    "factor_ic",
+    "One row per factor, horizon and rebalance date: rank correlation of the factor with later returns.",
+    ("factor", "horizon", "signal_date"),
+    {
+        "factor": _FACTOR,
+        "horizon": ("text", "period: the holding period; week_1 …: that trading week after the signal alone."),
+        "signal_date": _SIGNAL_DATE,
+        "ic": ("number", "Spearman correlation across industries."),
+        "industries": ("integer", "Industries with both."),
+        "source": _SOURCE,
+    },
+)
+
+FACTOR_IC_SUMMARY = Table(
+    "factor_ic_summary",
+    "One row per factor, horizon and span: how steady the rank correlation is.",
+    ("factor", "horizon", "span"),
+    {
+        "factor": _FACTOR,
+        "horizon": ("text", "period or week_1 …"),
+        "span": _SPAN,
+        "dates": ("integer", "Dates with a correlation."),
+        "mean_ic": ("number", "Mean."),
+        "std_ic": ("number", "Standard deviation (ddof 1)."),
+        "t_statistic": ("number", "Mean over its standard error."),
+        "positive_ratio": ("number", "Part of the dates above zero."),
+        "source": _SOURCE,
+    },
+)
+
+FACTOR_GROUP_DAILY = Table(
+    "factor_group_daily",
+    "One row per factor, group and session: value of one fifth of the industries by the factor.",
+    ("factor", "group", "trade_date"),
+    {
+        "factor": _FACTOR,
+        "group": ("text", "1 (lowest) … 5 (highest), or long_short: daily return of 5 minus that of 1, compounded."),
+        "trade_date": ("date", "Session."),
+        "nav": ("number", "Value, 1 when first bought; traded at the signal's close, without costs."),
+        "source": _SOURCE,
+    },
+)
+
+FACTOR_GROUP_STATS = Table(
+    "factor_group_stats",
+    "One row per factor, group and span.",
+    ("factor", "group", "span"),
+    {
+        "factor": _FACTOR,
+        "group": ("text", "1 (lowest) … 5 (highest), or long_short."),
+        "span": _SPAN,
+        "annual_return": ("number", "Return per year of 252 sessions."),
+        "volatility": ("number", "Annualised standard deviation of daily returns."),
+        "sharpe": ("number", "annual_return over volatility."),
+        "max_drawdown": ("number", "Largest fall from a peak, 0 or below."),
+        "excess_return": ("number", "Geometric annual excess over all industries; of long_short empty."),
+        "source": _SOURCE,
+    },
+)
+
+FACTOR_CORRELATION = Table(
+    "factor_correlation",
+    "One row per pair of factors and span: mean over the dates of their correlation across industries.",
+    ("factor", "other_factor", "span"),
+    {
+        "factor": _FACTOR,
+        "other_factor": _FACTOR,
+        "span": _SPAN,
+        "correlation": ("number", "Mean Pearson correlation."),
+        "dates": ("integer", "Dates with a correlation."),
+        "source": _SOURCE,
+    },
+)
+
+LUCK_TEST = Table(
+    "luck_test",
+    "One row per back-tested portfolio, execution and span: could the excess be luck? Without costs.",
+    ("portfolio", "execution", "span"),
+    {
+        "portfolio": _PORTFOLIO,
+        "execution": _EXECUTION,
+        "span": _SPAN,
+        "periods": ("integer", "Holding periods with holdings."),
+        "mean_excess": ("number", "Mean excess_return of a period."),
+        "annual_excess": ("number", "Geometric annual excess over those periods."),
+        "excess_low": ("number", "Lower end of the 90 % bootstrap band of annual_excess."),
+        "excess_high": ("number", "Upper end of it."),
+        "p_value": (
+            "number",
+            "Part of random picks of as many industries on the same dates that did at least as well (one-sided).",
+        ),
+        "draws": ("integer", "Random picks."),
+        "sharpe_of_excess": ("number", "Annualised mean over standard deviation of the periods' excess."),
+        "deflated_probability": (
+            "number",
+            "Probability that this ratio is above what the best of the sensitivity grid's cells would show by luck.",
+        ),
+        "source": _SOURCE,
+    },
+)
+
+SENSITIVITY = Table(
+    "sensitivity",
+    "One row per cell of the grid: the composite's back-test with other settings. Nothing is chosen from it.",
+    ("axis", "factors", "flow_measure", "level_measure", "top_n", "phase", "size_lambda", "growth_value_lambda"),
+    {
+        "axis": ("text", "construction: factors, measures, top-n and phase varied; smoothing: the two λ varied."),
+        "factors": ("text", "Factors in the composite, joined by +."),
+        "flow_measure": ("text", "share_change or net_subscription."),
+        "level_measure": ("text", "auto, penetration or share."),
+        "top_n": ("integer", "Industries held."),
+        "phase": ("integer", "Trading weeks the rebalance dates are moved by; 0 the published ones."),
+        "size_lambda": ("number", "HP smoothing of the size ratio."),
+        "growth_value_lambda": ("number", "HP smoothing of the growth/value ratio."),
+        "is_default": ("flag", "Whether this is the strategy as set."),
+        "periods": ("integer", "Holding periods with holdings."),
+        "annual_return": ("number", "Per year of 252 sessions, traded at the signal's close, without costs."),
+        "excess_return": ("number", "Geometric annual excess over all industries."),
+        "tracking_error": ("number", "Annualised standard deviation of the excess of daily returns."),
+        "information_ratio": ("number", "excess_return over tracking_error."),
+        "relative_max_drawdown": ("number", "Largest fall of the relative NAV from a peak, 0 or below."),
+        "source": _SOURCE,
+    },
+)
+
+ANALYTICS_TABLES = (
+    BACKTEST_DAILY,
+    BACKTEST_PERIOD,
+    BACKTEST_INDUSTRY,
+    PERFORMANCE,
+    FACTOR_IC,
+    FACTOR_IC_SUMMARY,
+    FACTOR_GROUP_DAILY,
+    FACTOR_GROUP_STATS,
+    FACTOR_CORRELATION,
+    LUCK_TEST,
+    SENSITIVITY,
+)
