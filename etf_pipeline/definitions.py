@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from etf_pipeline.assets.analytics import ANALYTICS_ASSETS
 from etf_pipeline.assets.factors import FACTOR_ASSETS
 from etf_pipeline.assets.raw import raw_assets
 from etf_pipeline.assets.strategy import strategy_assets
@@ -10,6 +11,7 @@ from etf_pipeline.checks.accounting import accounting_checks
 from etf_pipeline.checks.expectations import expectation_checks
 from etf_pipeline.checks.freshness import freshness_checks
 from etf_pipeline.checks.look_ahead import look_ahead_checks
+from etf_pipeline.checks.research import research_checks
 from etf_pipeline.checks.schema import schema_checks
 from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
 from etf_pipeline.settings import Deployment
@@ -30,6 +32,7 @@ def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
             *warehouse_assets(),
             *FACTOR_ASSETS,
             *strategy_assets(pipeline.parameters, start, deployment.end),
+            *ANALYTICS_ASSETS,
         ],
         asset_checks=[
             sql_unit_tests(),
@@ -38,6 +41,7 @@ def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
             *freshness_checks(),
             *accounting_checks(),
             *look_ahead_checks(),
+            *research_checks(),
         ],
         resources={"pipeline": pipeline},
         # a process a step would import everything anew, six seconds each time

@@ -75,6 +75,7 @@ class Parameters(BaseModel):
     grid_top_n: tuple[int, ...] = Field(min_length=1)
     grid_size_lambda: tuple[float, ...] = Field(min_length=1)
     grid_growth_value_lambda: tuple[float, ...] = Field(min_length=1)
+    report_language: Literal["zh", "en"]
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None, path: Path | None = None) -> Self:

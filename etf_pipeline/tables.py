@@ -25,7 +25,7 @@ class TableError(Exception):
     """A frame does not fit the table it is to be published as."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """One published table; `columns` maps name to (type, meaning)."""
 
@@ -390,7 +390,7 @@ LUCK_TEST = Table(
             "Part of random picks of as many industries on the same dates that did at least as well (one-sided).",
         ),
         "draws": ("integer", "Random picks."),
-        "sharpe_of_excess": ("number", "Annualised mean over standard deviation of the periods' excess."),
+        "sharpe_of_excess": ("number", "Mean over standard deviation of the periods' excess; not annualised."),
         "deflated_probability": (
             "number",
             "Probability that this ratio is above what the best of the sensitivity grid's cells would show by luck.",
@@ -419,6 +419,7 @@ SENSITIVITY = Table(
         "tracking_error": ("number", "Annualised standard deviation of the excess of daily returns."),
         "information_ratio": ("number", "excess_return over tracking_error."),
         "relative_max_drawdown": ("number", "Largest fall of the relative NAV from a peak, 0 or below."),
+        "sharpe_of_excess": ("number", "Mean over standard deviation of the periods' excess; not annualised."),
         "source": _SOURCE,
     },
 )

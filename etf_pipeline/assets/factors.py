@@ -33,8 +33,14 @@ _PREVIEW_ROWS = 8
 
 def publish(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: Any) -> dg.MaterializeResult:
     """Publish `frame` as `table`, renew the catalogue and describe the table for the Dagster UI."""
-    pipeline.lake.publish(table.name, table.to_arrow(frame), pipeline.parameters.hash)
+    result = write_table(pipeline, table, frame, **metadata)
     pipeline.lake.build_catalogue()
+    return result
+
+
+def write_table(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: Any) -> dg.MaterializeResult:
+    """Store and describe `table` for whoever publishes several and then renews the catalogue once."""
+    pipeline.lake.publish(table.name, table.to_arrow(frame), pipeline.parameters.hash)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(frame),
@@ -46,12 +52,12 @@ def publish(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: A
     )
 
 
-def signal_dates(pipeline: Pipeline, weeks: pd.Series) -> pd.DatetimeIndex:
-    """Rebalance dates within the weeks there is data for."""
+def signal_dates(pipeline: Pipeline, weeks: pd.Series, phase: int = 0) -> pd.DatetimeIndex:
+    """Rebalance dates within the weeks there is data for, moved by `phase` trading weeks."""
     if weeks.empty:
         return pd.DatetimeIndex([])
     p = pipeline.parameters
-    return rebalance_dates(weeks.min().date(), weeks.max().date(), p.rebalance_anchor, p.rebalance_every_weeks)
+    return rebalance_dates(weeks.min().date(), weeks.max().date(), p.rebalance_anchor, p.rebalance_every_weeks, phase)
 
 
 @dg.asset(key=[GROUP, "etf_daily"], group_name=GROUP, deps=[["marts", "etf_flow"]], kinds={"pandas"})
@@ -75,6 +81,19 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
 )
 def style_regime(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     """One row per trading week and style pair: one-sided HP trend of the ratio of two indices and its momentum."""
+    p = pipeline.parameters
+    lambdas = {"size": p.size_lambda, "growth_value": p.growth_value_lambda}
+    parts = [
+        regime_of(ratio, lambdas[series], p.momentum_weeks).rename_axis("week_end").reset_index().assign(series=series)
+        for series, ratio in style_ratios(pipeline).items()
+    ]
+    columns = [c for c in STYLE_REGIME.columns if c != "source"]
+    frame = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+    return publish(pipeline, STYLE_REGIME, frame.assign(source=pipeline.lake.source_label))
+
+
+def style_ratios(pipeline: Pipeline) -> dict[str, pd.Series]:
+    """Weekly ratios of the two style pairs, by series; a pair without data is absent, a missing week NaN."""
     p, contract = pipeline.parameters, load_contract()
     bars = pipeline.lake.read_raw(contract["index_bar"], pipeline.deployment.end)
     calendar = pipeline.lake.read_raw(contract["trading_calendar"])
@@ -83,21 +102,16 @@ def style_regime(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     at_end = _known_in_time(bars[bars["trade_date"].isin(ends)], pipeline)
     closes = at_end.pivot(index="trade_date", columns="index_code", values="close")
     pairs = {
-        "size": (p.size_large_index, p.size_small_index, p.size_lambda),
-        "growth_value": (p.growth_index, p.value_index, p.growth_value_lambda),
+        "size": (p.size_large_index, p.size_small_index),
+        "growth_value": (p.growth_index, p.value_index),
     }
-    parts = []
-    for series, (numerator, denominator, lam) in pairs.items():
+    ratios = {}
+    for series, (numerator, denominator) in pairs.items():
         both = closes.reindex(columns=[numerator, denominator]).dropna()
-        if both.empty:
-            continue
-        ratio = both[numerator] / both[denominator]
-        span = ends[(ends >= both.index.min()) & (ends <= both.index.max())]
-        part = regime_of(ratio.reindex(span), lam, p.momentum_weeks)
-        parts.append(part.rename_axis("week_end").reset_index().assign(series=series))
-    columns = [c for c in STYLE_REGIME.columns if c != "source"]
-    frame = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
-    return publish(pipeline, STYLE_REGIME, frame.assign(source=pipeline.lake.source_label))
+        if len(both):
+            span = ends[(ends >= both.index.min()) & (ends <= both.index.max())]
+            ratios[series] = (both[numerator] / both[denominator]).reindex(span)
+    return ratios
 
 
 @dg.asset(
@@ -119,7 +133,18 @@ def active_holdings(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
     """
     weekly = pipeline.lake.read_published("industry_weekly")
     dates = signal_dates(pipeline, weekly["week_end"])
-    industries = sorted(weekly["industry_code"].unique())
+    frame = active_weights(pipeline, dates, sorted(weekly["industry_code"].unique()))
+    counts = frame.drop_duplicates("signal_date")["basis"].value_counts().to_dict()
+    return publish(
+        pipeline,
+        ACTIVE_HOLDINGS,
+        frame.assign(source=pipeline.lake.source_label),
+        dates_by_basis={k: int(v) for k, v in counts.items()},
+    )
+
+
+def active_weights(pipeline: Pipeline, dates: pd.DatetimeIndex, industries: list[str]) -> pd.DataFrame:
+    """Table `active_holdings` without its source, for any trading week ends."""
     disclosed = pipeline.lake.read_published("active_fund_industry")
     disclosed = disclosed[disclosed["week_end"].isin(dates) & disclosed["industry_code"].isin(industries)]
     disclosed = disclosed.rename(columns={"week_end": "signal_date", "active_share_ratio": "active_weight_ratio"})
@@ -127,15 +152,12 @@ def active_holdings(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
     weights = _simulated(pipeline, others, industries)
     weights.index.name, weights.columns.name = "signal_date", "industry_code"
     simulated = _long(weights, "active_weight_ratio")
-    frame = pd.concat(
+    return pd.concat(
         [
             disclosed[["signal_date", "industry_code", "active_weight_ratio", "report_date"]].assign(basis="disclosed"),
             simulated.assign(basis="simulated", report_date=pd.Series(pd.NaT, simulated.index, dtype="datetime64[ms]")),
         ]
     )
-    frame = frame.assign(source=pipeline.lake.source_label)
-    counts = frame.drop_duplicates("signal_date")["basis"].value_counts().to_dict()
-    return publish(pipeline, ACTIVE_HOLDINGS, frame, dates_by_basis={k: int(v) for k, v in counts.items()})
 
 
 def _long(wide: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -203,28 +225,8 @@ def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     dates = signal_dates(pipeline, weekly["week_end"])
     names = weekly.drop_duplicates("industry_code").set_index("industry_code")["industry_name"]
     active = lake.read_published("active_holdings")
-    regimes = (
-        lake.read_published("style_regime").pivot(index="week_end", columns="series", values="signal").reindex(dates)
-    )
-    flow_column = "held_share_change_ratio" if p.flow_measure == "share_change" else "net_creation_cny"
-
-    def wide(column: str) -> pd.DataFrame:
-        frame = weekly.pivot(index="week_end", columns="industry_code", values=column)
-        return frame.reindex(index=dates).sort_index(axis=1)
-
-    heat = _heat_at(lake.read_published("new_issue_monthly"), dates)
-    inputs = FactorInputs(
-        flow=wide(flow_column),
-        share=wide("held_share_ratio"),
-        penetration=wide("penetration_ratio"),
-        medium_change=wide("held_share_medium_change_ratio"),
-        active_weight=active.pivot(index="signal_date", columns="industry_code", values="active_weight_ratio").reindex(
-            index=dates, columns=sorted(names.index)
-        ),
-        size_signal=regimes.get("size", pd.Series(index=dates, dtype="Int8")),
-        growth_value_signal=regimes.get("growth_value", pd.Series(index=dates, dtype="Int8")),
-        heat=heat,
-    )
+    regimes = lake.read_published("style_regime").pivot(index="week_end", columns="series", values="signal")
+    inputs = factor_inputs(pipeline, dates, p.flow_measure, active, regimes)
     measures = level_measures(inputs.penetration, p.level_measure)
     scores = score_factors(inputs, measures)
     in_use, off = factors_in_use(pipeline)
@@ -239,7 +241,7 @@ def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
             "level_measure": measures,
             "size_signal": inputs.size_signal,
             "growth_value_signal": inputs.growth_value_signal,
-            "heat": heat,
+            "heat": inputs.heat,
             "active_basis": active.drop_duplicates("signal_date").set_index("signal_date")["basis"].reindex(dates),
             "withheld_reason": withheld_reasons(scores, in_use, p.missing_industries_limit),
             "decision_at": decision_moments(dates, p.decision_sessions_after, p.decision_time),
@@ -262,6 +264,36 @@ def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
         dates=len(dates),
         dates_withheld=len(withheld),
         withheld={f"{day:%Y-%m-%d}": reason for day, reason in withheld.tail(30).items()},
+    )
+
+
+def factor_inputs(
+    pipeline: Pipeline, dates: pd.DatetimeIndex, flow_measure: str, active: pd.DataFrame, regimes: pd.DataFrame
+) -> FactorInputs:
+    """What the factors of `dates`, any trading week ends, are made of.
+
+    `active` holds rows of `active_weights` for these dates; `regimes` the signals, week ends × series.
+    """
+    weekly = pipeline.lake.read_published("industry_weekly")
+    industries = sorted(weekly["industry_code"].unique())
+    flow_column = "held_share_change_ratio" if flow_measure == "share_change" else "net_creation_cny"
+    signals = regimes.reindex(dates)
+
+    def wide(column: str) -> pd.DataFrame:
+        frame = weekly.pivot(index="week_end", columns="industry_code", values=column)
+        return frame.reindex(index=dates).sort_index(axis=1)
+
+    return FactorInputs(
+        flow=wide(flow_column),
+        share=wide("held_share_ratio"),
+        penetration=wide("penetration_ratio"),
+        medium_change=wide("held_share_medium_change_ratio"),
+        active_weight=active.pivot(index="signal_date", columns="industry_code", values="active_weight_ratio").reindex(
+            index=dates, columns=industries
+        ),
+        size_signal=signals.get("size", pd.Series(index=dates, dtype="Int8")),
+        growth_value_signal=signals.get("growth_value", pd.Series(index=dates, dtype="Int8")),
+        heat=_heat_at(pipeline.lake.read_published("new_issue_monthly"), dates),
     )
 
 

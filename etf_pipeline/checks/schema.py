@@ -15,7 +15,15 @@ import pyarrow.parquet as pq
 from etf_pipeline.checks.verdict import verdict
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Parameters
-from etf_pipeline.tables import ACTIVE_HOLDINGS, FACTOR_SCORES, REBALANCE_DATES, STRATEGY_HOLDINGS, STYLE_REGIME, Table
+from etf_pipeline.tables import (
+    ACTIVE_HOLDINGS,
+    ANALYTICS_TABLES,
+    FACTOR_SCORES,
+    REBALANCE_DATES,
+    STRATEGY_HOLDINGS,
+    STYLE_REGIME,
+    Table,
+)
 from etf_pipeline.tables import etf_daily as etf_daily_table
 
 
@@ -24,6 +32,7 @@ def schema_checks(parameters: Parameters) -> list[dg.AssetChecksDefinition]:
     layers = {
         "factors": [etf_daily_table(parameters.rsi_periods), STYLE_REGIME, ACTIVE_HOLDINGS, FACTOR_SCORES],
         "strategy": [REBALANCE_DATES, STRATEGY_HOLDINGS],
+        "analytics": ANALYTICS_TABLES,
     }
     return [_schema_check(layer, table) for layer, tables in layers.items() for table in tables]
 

@@ -73,11 +73,11 @@ def week_ends(sessions: pd.DatetimeIndex) -> pd.DatetimeIndex:
     return sessions[np.append(weeks[1:] != weeks[:-1], True)] if len(sessions) else sessions
 
 
-def rebalance_dates(start: date, end: date, anchor: date, every_weeks: int) -> pd.DatetimeIndex:
+def rebalance_dates(start: date, end: date, anchor: date, every_weeks: int, phase: int = 0) -> pd.DatetimeIndex:
     """Signal dates from `start` to `end`: every `every_weeks`-th trading week end, counted from `anchor`.
 
-    Weeks are counted backwards from the anchor too. Only complete weeks count: with `end` in mid-week that week
-    gives no date, because week ends come from the whole calendar.
+    Weeks are counted backwards from the anchor too; `phase` moves all dates by so many trading weeks. Only complete
+    weeks count: with `end` in mid-week that week gives no date, because week ends come from the whole calendar.
 
     Raises:
         ValueError: `anchor` is not the end of a trading week.
@@ -86,5 +86,5 @@ def rebalance_dates(start: date, end: date, anchor: date, every_weeks: int) -> p
     position = int(ends.searchsorted(pd.Timestamp(anchor)))
     if position == len(ends) or ends[position] != pd.Timestamp(anchor):
         raise ValueError(f"the rebalance anchor {anchor} is not the last session of a trading week")
-    dates = ends[position % every_weeks :: every_weeks]
+    dates = ends[(position + phase) % every_weeks :: every_weeks]
     return dates[(dates >= pd.Timestamp(start)) & (dates <= pd.Timestamp(end))]

@@ -65,7 +65,8 @@ def rank_descending(scores: pd.DataFrame) -> pd.DataFrame:
 
 def select_top(ranks: pd.DataFrame, n: int) -> pd.DataFrame:
     """True for the `n` best ranks of each date (bool); fewer where fewer industries have a rank."""
-    return (ranks <= n).fillna(False).astype(bool)
+    # as floats, where a comparison with a missing rank is plainly False
+    return ranks.astype(float).le(n)
 
 
 def above_median_flags(values: pd.DataFrame) -> pd.DataFrame:

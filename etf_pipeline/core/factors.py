@@ -55,6 +55,11 @@ def score_factors(inputs: FactorInputs, level_measure: pd.Series) -> dict[str, p
     }
 
 
+def withheld(scores: Mapping[str, pd.DataFrame], in_use: Sequence[str], limit: float) -> pd.Series:
+    """Per date whether nothing may be published: a factor missing for more than `limit` of the industries (bool)."""
+    return pd.concat([scores[f].isna().sum(axis=1) > limit * scores[f].shape[1] for f in in_use], axis=1).any(axis=1)
+
+
 def withheld_reasons(scores: Mapping[str, pd.DataFrame], in_use: Sequence[str], limit: float) -> pd.Series:
     """Per date why nothing may be published: factors missing for more than `limit` of the industries; else missing."""
     reasons = pd.Series(pd.NA, index=scores[in_use[0]].index, dtype="string")

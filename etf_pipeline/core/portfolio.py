@@ -1,11 +1,31 @@
-"""What a selection of industries earned.
+"""Which industries are held, and what they earned over a published period.
 
-Here: returns of held industries against all industries. Not here: which are held (`composite.py`), NAV statistics.
+Not here: ranks as such (`composite.py`), values through time (`backtest.py`), statistics (`performance.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
+
+from etf_pipeline.core.composite import select_top
+from etf_pipeline.core.factors import composite_and_rank, withheld
+
+
+def top_weights(
+    scores: Mapping[str, pd.DataFrame], in_use: Sequence[str], top_n: Sequence[int], missing_limit: float
+) -> dict[int, pd.DataFrame]:
+    """For each number in `top_n` the weights of that many highest composites, signal dates × industries.
+
+    Rows sum to 1; a date on which a factor in use is missing for more than `missing_limit` of the industries holds
+    nothing and is 0 throughout, as it is in the published holdings.
+    """
+    _, ranks = composite_and_rank(scores, in_use)
+    published = ~withheld(scores, in_use, missing_limit)
+    weights = {}
+    for n in top_n:
+        held = select_top(ranks, n).mul(published, axis=0).astype(float)
+        weights[n] = held.div(held.sum(axis=1).replace(0.0, 1.0), axis=0)
+    return weights
 
 
 def period_excess(period_returns: pd.Series, held: Sequence[str]) -> float:

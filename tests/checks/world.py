@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from etf_pipeline.assets.analytics import ANALYTICS_ASSETS
 from etf_pipeline.assets.factors import FACTOR_ASSETS
 from etf_pipeline.assets.strategy import strategy_assets
 from etf_pipeline.contract import load_contract
@@ -39,7 +40,7 @@ def make_pipeline(lake: Path) -> Pipeline:
 def definitions(pipeline: Pipeline, checks: list[dg.AssetChecksDefinition], assets: bool = True) -> dg.Definitions:
     """The assets Python publishes, and `checks`; without `assets` only the checks."""
     return dg.Definitions(
-        assets=[*FACTOR_ASSETS, *strategy_assets(pipeline.parameters, START, END)] if assets else [],
+        assets=[*FACTOR_ASSETS, *strategy_assets(pipeline.parameters, START, END), *ANALYTICS_ASSETS] if assets else [],
         asset_checks=checks,
         resources={"pipeline": pipeline},
         executor=dg.in_process_executor,
@@ -157,7 +158,7 @@ def raw_frames() -> dict[str, pd.DataFrame]:
         "industry_info": pd.DataFrame({"scheme": "citic", "industry_code": INDUSTRIES, "industry_name": INDUSTRIES}),
         "industry_bar": pd.DataFrame(
             [(code, day) for code in INDUSTRIES for day in days], columns=["industry_code", "trade_date"]
-        ).assign(scheme="citic", close=100.0),
+        ).assign(scheme="citic", close=lambda f: 100 * np.exp(rng.normal(0, 0.02, len(f)))),
         "stock_industry": pd.DataFrame({"stock_code": list(STOCKS), "industry_code": list(STOCKS.values())}).assign(
             scheme="citic", in_date=date(1990, 1, 1), out_date=None
         ),

@@ -37,6 +37,17 @@ PROMISED = {
     "rebalance_dates": "signal_date holding_start holding_end",
     "factor_scores": "signal_date industry_code flow level change divergence composite rank withheld_reason source",
     "strategy_holdings": "signal_date rank industry_code industry_name weight flags source",
+    "backtest_daily": "portfolio execution trade_date nav nav_after_costs benchmark_nav relative_nav source",
+    "backtest_period": "portfolio execution signal_date period_return excess_return turnover cost source",
+    "backtest_industry": "portfolio execution signal_date industry_code weight end_weight excess_return source",
+    "performance": "portfolio execution costs period annual_return sharpe excess_return information_ratio source",
+    "factor_ic": "factor horizon signal_date ic source",
+    "factor_ic_summary": "factor horizon span mean_ic t_statistic source",
+    "factor_group_daily": "factor group trade_date nav source",
+    "factor_group_stats": "factor group span annual_return sharpe excess_return source",
+    "factor_correlation": "factor other_factor span correlation source",
+    "luck_test": "portfolio execution span annual_excess excess_low excess_high p_value source",
+    "sensitivity": "axis factors top_n phase is_default excess_return source",
 }
 """Names people build on; written out here, so that renaming one shows."""
 
