@@ -23,7 +23,7 @@ from etf_pipeline.assets.factors import (
 )
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.backtest import BackTest, Periods, back_test, equal_weights, lay_periods
-from etf_pipeline.core.calendar import last_calendar_session, sessions_between, week_ends
+from etf_pipeline.core.calendar import rebalance_dates, sessions_between
 from etf_pipeline.core.composite import quintiles
 from etf_pipeline.core.evidence import (
     annual_excess,
@@ -83,29 +83,48 @@ class History:
     pipeline: Pipeline
 
     @cached_property
-    def scores(self) -> dict[str, pd.DataFrame]:
-        """Signed z-scores by factor, signal dates × industries."""
-        stored = self.pipeline.lake.read_published("factor_scores")
-        return {
-            factor: stored.pivot(index="signal_date", columns="industry_code", values=factor)
-            for factor in (*factors_in_use(self.pipeline)[0], "composite")
-        }
-
-    @cached_property
     def closes(self) -> pd.DataFrame:
         """Closes of the scheme's industries, every session × industries; NaN where a bar is missing."""
         bars = self.pipeline.lake.read_raw(load_contract()["industry_bar"], self.pipeline.deployment.end)
         bars = bars[bars["scheme"] == self.pipeline.parameters.scheme]
         closes = bars.pivot(index="trade_date", columns="industry_code", values="close")
+        industries = self._stored_scores["industry_code"].unique()
+        if closes.empty:
+            return closes.reindex(columns=sorted(industries))
         sessions = sessions_between(closes.index.min().date(), closes.index.max().date())
-        return closes.reindex(index=sessions, columns=self.scores["composite"].columns)
+        return closes.reindex(index=sessions, columns=sorted(industries))
+
+    def traded(self, dates: pd.DatetimeIndex) -> pd.DatetimeIndex:
+        """The signal dates from the first close on: nothing could be bought before."""
+        return dates[dates >= self.closes.index[0]] if len(self.closes) else dates[:0]
+
+    @cached_property
+    def _stored_scores(self) -> pd.DataFrame:
+        return self.pipeline.lake.read_published("factor_scores")
+
+    @cached_property
+    def scores(self) -> dict[str, pd.DataFrame]:
+        """Signed z-scores by factor, signal dates × industries, as far back as there are closes."""
+        wide = {
+            factor: self._stored_scores.pivot(index="signal_date", columns="industry_code", values=factor)
+            for factor in (*factors_in_use(self.pipeline)[0], "composite")
+        }
+        return {factor: values.loc[self.traded(pd.DatetimeIndex(values.index))] for factor, values in wide.items()}
 
     @cached_property
     def periods(self) -> dict[str, Periods]:
         """Holding periods of all signal dates, by execution."""
-        dates = self.scores["composite"].index
-        traded = pd.DatetimeIndex(dates[dates.isin(self.closes.index)])
-        return {name: lay_periods(self.closes, traded, lag) for name, lag in EXECUTIONS.items()}
+        dates = pd.DatetimeIndex(self.scores["composite"].index)
+        return {name: lay_periods(self.closes, dates, lag) for name, lag in EXECUTIONS.items()}
+
+    @cached_property
+    def weekly_returns(self) -> pd.DataFrame:
+        """Return of each trading week, week ends × industries."""
+        if self.closes.empty:
+            return self.closes
+        first, last = self.closes.index[0].date(), self.closes.index[-1].date()
+        ends = rebalance_dates(first, last, self.pipeline.parameters.rebalance_anchor, every_weeks=1)
+        return self.closes.ffill().loc[ends].pct_change(fill_method=None)
 
     @cached_property
     def benchmarks(self) -> dict[str, BackTest]:
@@ -237,12 +256,10 @@ def factor_evidence(pipeline: dg.ResourceParam[Pipeline]) -> Iterator[dg.Materia
 
 
 def _rank_correlations(history: History) -> pd.DataFrame:
-    p, closes = history.pipeline.parameters, history.closes
-    ends = week_ends(sessions_between(closes.index.min().date(), last_calendar_session()))
-    weekly = closes.ffill().reindex(ends[ends <= closes.index.max()]).pct_change(fill_method=None)
     later = {"period": history.periods["signal_close"].period_growth - 1}
     # the return of the n-th week after the signal's own
-    later |= {f"week_{n}": weekly.shift(-n) for n in range(1, p.ic_weeks + 1)}
+    weeks = range(1, history.pipeline.parameters.ic_weeks + 1)
+    later |= {f"week_{n}": history.weekly_returns.shift(-n) for n in weeks}
     parts = []
     for factor, scores in history.scores.items():
         for horizon, returns in later.items():
@@ -332,9 +349,9 @@ def sensitivity_grid(pipeline: dg.ResourceParam[Pipeline]) -> Iterator[dg.Materi
     default = Cell(factors_in_use(pipeline)[0], p.flow_measure, p.level_measure, p.top_n)
     rows = []
     for phase in range(p.rebalance_every_weeks):
-        dates = signal_dates(pipeline, weeks, phase)
+        dates = history.traded(signal_dates(pipeline, weeks, phase))
         inputs = _inputs_of(pipeline, dates, phase)
-        periods = lay_periods(history.closes, dates[dates.isin(history.closes.index)], EXECUTIONS["signal_close"])
+        periods = lay_periods(history.closes, dates, EXECUTIONS["signal_close"])
         cells, results = _construction(p, default, inputs, periods)
         rows += [
             _cell_row("construction", cell, phase, p.size_lambda, p.growth_value_lambda, cell == default and not phase)
