@@ -1,12 +1,16 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pandas as pd
 import pytest
 
+from etf_pipeline.assets.analytics import ANALYTICS_ASSETS
 from etf_pipeline.checks.research import research_checks
 from etf_pipeline.resources.pipeline import Pipeline
-from tests.checks.world import evaluate, failures, keys_of, make_pipeline, put, tamper
+from etf_pipeline.tables import ANALYTICS_TABLES
+from tests.checks.world import definitions, evaluate, failures, keys_of, make_pipeline, put, run, tamper
 
 Change = Callable[[pd.DataFrame], pd.DataFrame | None]
 
@@ -62,3 +66,13 @@ def test_broken_tables_are_seen(lake_copy: Callable[[], Pipeline], key: str, num
     table, change = BROKEN[key][number]
     tamper(pipeline.lake.published_path(table), change)
     assert failures(pipeline, CHECKS, key)
+
+
+def test_without_industry_closes_the_tables_are_empty(lake_copy: Callable[[], Pipeline]) -> None:
+    pipeline = lake_copy()
+    shutil.rmtree(pipeline.lake.root / "raw" / "industry_bar")
+    assert run(definitions(pipeline, []), dg.AssetSelection.assets(*ANALYTICS_ASSETS)).success
+    rows = {table.name: len(pipeline.lake.read_published(table.name)) for table in ANALYTICS_TABLES}
+    assert all(rows[name] == 0 for name in rows if name not in ("factor_correlation", "sensitivity")), rows
+    assert pipeline.lake.read_published("factor_correlation")["correlation"].isna().all()
+    assert (pipeline.lake.read_published("sensitivity")["periods"] == 0).all()
