@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import typer
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.lake import Lake, LakeError, atomic_path
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment, SettingsError
@@ -102,6 +104,13 @@ def run(
     start: Day = None,
     end: Day = None,
     overrides: Overrides = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
+            help="Repeat the run on the raw data this lake held at that moment (Shanghai time), beside its results.",
+        ),
+    ] = None,
 ) -> None:
     """Run the whole graph: ingest, look through, score, and publish the holdings.
 
@@ -109,6 +118,9 @@ def run(
     even where the lake already holds it; history the lake holds before --start stays.
     """
     with _clear_errors():
+        if as_of:
+            _run_as_of(lake, as_of, scheme, end, overrides)
+            return
         began = time.monotonic()
         deployment = _deployment(lake, source, data, scheme, start, end, overrides)
         pipeline = Pipeline(deployment)
@@ -121,12 +133,35 @@ def run(
             console.print(f"  {dataset}: {note}", style="dim", markup=False)
         with atomic_path(pipeline.lake.root / "deployment.json") as temporary:
             temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
-        succeeded = _execute(deployment, compute=True)
-        if not succeeded:
+        if not _execute(deployment, "everything"):
             raise typer.Exit(1)
         _show_coverage(pipeline.lake)
         _show_holdings(pipeline.lake, None)
         console.print(f"Results: [bold]{pipeline.lake.catalogue}[/] (DuckDB), after {time.monotonic() - began:.0f} s")
+
+
+def _run_as_of(
+    folder: Path, as_of: datetime, scheme: str | None, end: datetime | None, overrides: list[str] | None
+) -> None:
+    """Compute everything but the raw data anew, in a lake inside the lake."""
+    lake = _existing(folder)
+    target = lake.root / "as_of" / f"{as_of:%Y-%m-%dT%H%M%S}"
+    restored = lake.restore(as_of.replace(tzinfo=ZoneInfo(SHANGHAI)), target)
+    given = _deployment(target, None, None, scheme, None, end, overrides)
+    remembered = _remembered(lake.root)
+    deployment = Deployment.model_validate(
+        {
+            **remembered,
+            "lake": target,
+            "end": given.end or remembered.get("end"),
+            "parameters": {**remembered.get("parameters", {}), **given.parameters},
+        }
+    )
+    console.print(f"Source [bold]{restored.source_label}[/] as ingested until {as_of:%Y-%m-%d %H:%M:%S} Shanghai time")
+    if not _execute(deployment, "results"):
+        raise typer.Exit(1)
+    _show_holdings(restored, None)
+    console.print(f"Results: [bold]{restored.catalogue}[/] (DuckDB)")
 
 
 @app.command()
@@ -146,7 +181,7 @@ def check(lake: LakeDir = Path("lake")) -> None:
     """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
     with _clear_errors():
         deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
-        if not _execute(deployment, compute=False):
+        if not _execute(deployment, "checks"):
             raise typer.Exit(1)
 
 
@@ -191,8 +226,11 @@ def _dagster_home(lake: Path) -> Path:
     return home
 
 
-def _execute(deployment: Deployment, *, compute: bool) -> bool:
-    """Execute all assets with the checks of their data, or all checks alone; True if nothing failed that matters."""
+def _execute(deployment: Deployment, what: Literal["everything", "results", "checks"]) -> bool:
+    """Execute assets and checks in this process with progress; True if nothing failed that matters.
+
+    "everything" is all assets with the checks of their data, "results" the same without raw data, "checks" all checks.
+    """
     os.environ["DAGSTER_HOME"] = str(_dagster_home(deployment.lake))
     import dagster as dg
     from dagster._core.utils import make_new_run_id
@@ -214,11 +252,15 @@ def _execute(deployment: Deployment, *, compute: bool) -> bool:
     ):
         job = build_defs(deployment).resolve_implicit_global_asset_job_def()
         graph = job.asset_layer.asset_graph
-        assets = set(graph.materializable_asset_keys) if compute else set()
-        checks = set(graph.asset_check_keys)
-        if compute:
+        assets, checks = set(graph.materializable_asset_keys), set(graph.asset_check_keys)
+        if what == "checks":
+            assets = set()
+        else:
             # of the SQL, which is the same every day
             checks -= set(sql_unit_tests().check_keys)
+        if what == "results":
+            assets = {key for key in assets if key.path[0] != "raw"}
+            checks = {key for key in checks if key.asset_key.path[0] != "raw"}
         task = progress.add_task("Starting", total=len(assets) + len(checks))
         job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
         instance.add_event_listener(run_id, _advance(progress, task))

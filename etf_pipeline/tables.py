@@ -206,6 +206,25 @@ STRATEGY_HOLDINGS = Table(
     },
 )
 
+HOLDINGS_LEDGER = Table(
+    "holdings_ledger",
+    "One row per signal date, version and industry: what was published, and every restatement. Only appended to.",
+    ("signal_date", "version", "rank"),
+    {
+        "signal_date": _SIGNAL_DATE,
+        "version": ("integer", "1 as first published; later ones are restatements."),
+        "event": ("text", "published, restated, or withdrawn where the date has no holdings any more."),
+        "recorded_at": ("moment", "When this version was recorded."),
+        "cause": ("text", "Raw rows that were changed or came late since the version before; empty of the first."),
+        "rank": ("integer", "Rank by composite; 0 in the one row of a withdrawn date."),
+        "industry_code": _INDUSTRY,
+        "industry_name": ("text", "Name of the industry."),
+        "weight": ("number", "Weight in the portfolio."),
+        "settings_hash": _SETTINGS,
+        "source": _SOURCE,
+    },
+)
+
 _PORTFOLIO = ("text", "What is ranked: composite, style_timed (level and change), or one factor.")
 _EXECUTION = ("text", "signal_close: traded at the close of the signal date, as published; next_session: one later.")
 _SPAN = ("text", "full, or before or after the date evidence is split at.")

@@ -1,22 +1,26 @@
 """Strategy assets: rebalance dates and the industries held from each of them."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
 from etf_pipeline.assets.factors import factors_in_use, publish, signal_dates
+from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_after
 from etf_pipeline.core.calendar import rebalance_dates as dates_between
+from etf_pipeline.core.ledger import new_versions
 from etf_pipeline.partitions import rebalance_partitions
+from etf_pipeline.resources.archive import revisions
 from etf_pipeline.resources.lake import exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Parameters
-from etf_pipeline.tables import REBALANCE_DATES, STRATEGY_HOLDINGS
+from etf_pipeline.tables import HOLDINGS_LEDGER, REBALANCE_DATES, STRATEGY_HOLDINGS
 
 GROUP = "strategy"
+_SHOWN_DATES = 10
 
 
 @dg.asset(key=[GROUP, "rebalance_dates"], group_name=GROUP, deps=[["marts", "industry_weekly"]], kinds={"pandas"})
@@ -70,7 +74,51 @@ def strategy_assets(parameters: Parameters, start: date, end: date | None) -> li
                 current=dg.MetadataValue.md(latest.iloc[:, :8].to_markdown(index=False)),
             )
 
-    return [rebalance_dates, strategy_holdings]
+    return [rebalance_dates, strategy_holdings, holdings_ledger]
+
+
+@dg.asset(key=[GROUP, "holdings_ledger"], group_name=GROUP, deps=[[GROUP, "strategy_holdings"]], kinds={"pandas"})
+def holdings_ledger(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+    """What was published for each signal date, and every restatement since with what caused it. Only appended to."""
+    lake, holdings = pipeline.lake, pipeline.lake.read_published("strategy_holdings")
+    with lake.appending(HOLDINGS_LEDGER.name, HOLDINGS_LEDGER.schema) as (stored, append):
+        ledger = stored.to_pandas(date_as_object=False)
+        added = new_versions(ledger.drop(columns=["cause", "source"]), holdings, datetime.now(UTC))
+        if len(added):
+            before = ledger["recorded_at"].max()
+            cause = _changes_since(pipeline, before) if len(ledger) else None
+            added = added.assign(cause=cause, source=lake.source_label)
+            added["cause"] = added["cause"].mask(added["event"] == "published")
+            append(HOLDINGS_LEDGER.to_arrow(added))
+    lake.build_catalogue()
+    days = added.drop_duplicates("signal_date")
+    restated = days[days["event"] != "published"]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(ledger) + len(added),
+            "source": lake.source_label,
+            "published": int((days["event"] == "published").sum()),
+            "restated": len(restated),
+            "restatements": dg.MetadataValue.md(
+                restated[["signal_date", "version", "event", "cause"]].to_markdown(index=False)
+            ),
+        }
+    )
+
+
+def _changes_since(pipeline: Pipeline, moment: datetime) -> str:
+    """Datasets written to since, with the dates whose rows were replaced, or else that came in."""
+    lake, parts = pipeline.lake, []
+    for dataset in load_contract().values():
+        found = revisions(dataset, lake.archive_files(dataset), moment)
+        revised = sorted(str(day or "snapshot") for day, rows in found.items() if rows)
+        late = len(found) - len(revised)
+        if revised:
+            shown = ", ".join(revised[:_SHOWN_DATES]) + (" …" if len(revised) > _SHOWN_DATES else "")
+            parts.append(f"{dataset.name} revised: {shown}")
+        if late:
+            parts.append(f"{dataset.name} new: {late} dates")
+    return "; ".join(parts) or "no raw data changed: other settings or another version of the program"
 
 
 def _replace_dates(pipeline: Pipeline, computed: pd.DataFrame, dates: pd.DatetimeIndex) -> pd.DataFrame:

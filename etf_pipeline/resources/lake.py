@@ -2,7 +2,9 @@
 
     <lake>/lake.json                 which source fills this lake
     <lake>/raw/<dataset>/2024.parquet   canonical rows, one file a year (snapshots: snapshot.parquet)
+    <lake>/archive/<dataset>/2024.parquet   what those rows were earlier, and when each date was ingested
     <lake>/published/<table>.parquet    results, one file a table
+    <lake>/ledger/<table>.parquet       what was published when; only appended to
     <lake>/etf.duckdb                views over the published files
     <lake>/build/                    private to the step that builds the warehouse
 
@@ -13,18 +15,20 @@ one and a killed process leaves nothing half-written. A file whose content would
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etf_pipeline.contract import Dataset, load_contract
+from etf_pipeline.resources.archive import rows_as_of, with_record
 
 CATALOGUE = "etf.duckdb"
 _LAYOUT = 1
@@ -131,30 +135,76 @@ class Lake:
         """
         # without pandas' own metadata, which would be there or not depending on what was merged
         incoming = pa.Table.from_pandas(frame, schema=dataset.schema, preserve_index=False).replace_schema_metadata()
+        incoming = incoming.sort_by([(column, "ascending") for column in dataset.key])
         with exclusive_lock(self.raw_folder(dataset) / ".lock"):
             if dataset.date_column is None:
-                _write_table(incoming, self.raw_folder(dataset) / "snapshot.parquet")
+                path = self.raw_folder(dataset) / "snapshot.parquet"
+                present = self._stored(dataset, path)
+                self._replace(dataset, path, present, incoming, present.slice(0, 0))
                 return
-            dates = pd.DatetimeIndex(frame[dataset.date_column])
-            if len(dates) and (dates.min() < pd.Timestamp(start) or dates.max() > pd.Timestamp(end)):
+            dates = incoming[dataset.date_column]
+            if len(dates) and (pc.min(dates).as_py() < start or pc.max(dates).as_py() > end):
                 raise LakeError(f"{dataset.name}: rows outside {start} … {end}")
+            years = pc.year(dates)
             for year in range(start.year, end.year + 1):
-                self._write_year(
-                    dataset, incoming.filter(pa.array(dates.year == year, type=pa.bool_())), year, start, end
-                )
+                path = self.raw_folder(dataset) / f"{year}.parquet"
+                present = self._stored(dataset, path)
+                day = present[dataset.date_column]
+                outside = pc.or_(pc.less(day, pa.scalar(start)), pc.greater(day, pa.scalar(end)))
+                inside = present.filter(pc.invert(outside))
+                self._replace(dataset, path, inside, incoming.filter(pc.equal(years, year)), present.filter(outside))
 
-    def _write_year(self, dataset: Dataset, incoming: pa.Table, year: int, start: date, end: date) -> None:
-        path = self.raw_folder(dataset) / f"{year}.parquet"
-        whole_year = start <= date(year, 1, 1) and end >= date(year, 12, 31)
-        if path.exists() and not whole_year:
-            present = pq.read_table(path, schema=dataset.schema)
-            day = pd.DatetimeIndex(present[dataset.date_column].to_pandas())
-            outside = (day < pd.Timestamp(start)) | (day > pd.Timestamp(end))
-            incoming = pa.concat_tables([present.filter(pa.array(outside, type=pa.bool_())), incoming])
-        if incoming.num_rows:
-            _write_table(incoming.sort_by([(column, "ascending") for column in dataset.key]), path)
+    @staticmethod
+    def _stored(dataset: Dataset, path: Path) -> pa.Table:
+        return pq.read_table(path, schema=dataset.schema) if path.exists() else dataset.schema.empty_table()
+
+    def _replace(self, dataset: Dataset, path: Path, before: pa.Table, after: pa.Table, others: pa.Table) -> None:
+        """Put `after` in the place of the rows `before` of a raw file, `others` being its rows that stay."""
+        archive = self._archive_path(dataset, path)
+        record = with_record(dataset, archive, before, after)
+        if record is None:
+            return
+        _write_table(record, archive)
+        rows = pa.concat_tables([others, after])
+        if rows.num_rows:
+            _write_table(rows.sort_by([(column, "ascending") for column in dataset.key]), path)
         else:
             path.unlink(missing_ok=True)
+
+    def _archive_path(self, dataset: Dataset, path: Path) -> Path:
+        return self.root / "archive" / dataset.name / path.name
+
+    def archive_files(self, dataset: Dataset) -> list[Path]:
+        """Archive files of one raw dataset in time order; empty where nothing was ingested."""
+        return sorted((self.root / "archive" / dataset.name).glob("[!.]*.parquet"))
+
+    def restore(self, moment: datetime, target: Path) -> "Lake":
+        """A lake at `target` whose raw data are what this one held at `moment` (aware). Unchanged files are shared.
+
+        Files of an earlier restore are replaced; results that lie there stay.
+
+        Raises:
+            LakeError: nothing had been ingested by then.
+        """
+        restored = Lake(target)
+        restored.claim(self.source_label)
+        rows = 0
+        for dataset in load_contract().values():
+            for archive in self.archive_files(dataset):
+                path = self.raw_folder(dataset) / archive.name
+                current = self._stored(dataset, path)
+                earlier = rows_as_of(dataset, archive, current, moment)
+                rows += earlier.num_rows
+                file = restored.raw_folder(dataset) / archive.name
+                file.unlink(missing_ok=True)
+                if earlier is current and path.exists():
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    os.link(path, file)
+                elif earlier.num_rows:
+                    _write_table(earlier, file)
+        if rows == 0:
+            raise LakeError(f"lake {self.root} held nothing at {moment:%Y-%m-%d %H:%M:%S %Z}")
+        return restored
 
     def read_raw(self, dataset: Dataset, end: date | None = None) -> pd.DataFrame:
         """All rows of a raw dataset, those after `end` left out; an empty frame where nothing was ingested."""
@@ -192,6 +242,18 @@ class Lake:
             raise LakeError(f"table {table} has no column {names}: materialise what makes it again")
         return pq.read_table(path, columns=list(columns) if columns else None).to_pandas(date_as_object=False)
 
+    def ledger_path(self, table: str) -> Path:
+        """Parquet file of a table that is only appended to."""
+        return self.root / "ledger" / f"{table}.parquet"
+
+    @contextmanager
+    def appending(self, table: str, schema: pa.Schema) -> Iterator[tuple[pa.Table, Callable[[pa.Table], None]]]:
+        """Rows of a ledger and a function that appends to it, with nobody else writing until the block ends."""
+        path = self.ledger_path(table)
+        with exclusive_lock(path.with_name(f".{table}.lock")):
+            present = pq.read_table(path, schema=schema) if path.exists() else schema.empty_table()
+            yield present, lambda rows: _write_table(pa.concat_tables([present, rows]), path)
+
     def published_tables(self) -> list[str]:
         """Names of the published tables, sorted."""
         return sorted(path.stem for path in (self.root / "published").glob("[!.]*.parquet"))
@@ -205,10 +267,13 @@ class Lake:
         ):
             for table in self.published_tables():
                 _create_view(connection, f"main.{table}", [self.published_path(table)])
-            connection.execute("CREATE SCHEMA raw")
-            for dataset in load_contract().values():
-                if files := self.raw_files(dataset):
-                    _create_view(connection, f"raw.{dataset.name}", [files[0].parent / "[0-9s]*.parquet"])
+            for ledger in sorted((self.root / "ledger").glob("[!.]*.parquet")):
+                _create_view(connection, f"main.{ledger.stem}", [ledger])
+            for schema, files_of in (("raw", self.raw_files), ("archive", self.archive_files)):
+                connection.execute(f"CREATE SCHEMA {schema}")
+                for dataset in load_contract().values():
+                    if files := files_of(dataset):
+                        _create_view(connection, f"{schema}.{dataset.name}", [files[0].parent / "[0-9s]*.parquet"])
         return self.catalogue
 
     def create_raw_views(self, connection: duckdb.DuckDBPyConnection, end: date | None) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = (sys.executable, "-c", "from etf_pipeline.cli import main; main()")
 COMPUTED = ("raw", "published")
+DATED = ("archive", "ledger")  # these hold when something was written, so no two lakes have the same
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -69,11 +70,11 @@ def start_etf_pipeline(*arguments: object, cwd: Path, log: Path) -> subprocess.P
         )
 
 
-def computed_files(lake: Path) -> list[Path]:
-    """Every visible file under raw/ and published/."""
+def computed_files(lake: Path, folders: tuple[str, ...] = COMPUTED) -> list[Path]:
+    """Every visible file under raw/ and published/, or other folders."""
     return sorted(
         path
-        for folder in COMPUTED
+        for folder in folders
         for path in (lake / folder).rglob("*")
         if path.is_file() and not path.name.startswith(".")
     )
@@ -108,12 +109,20 @@ def link_lake(source: Path, target: Path, *parts: str) -> Path:
 
 
 def readable_rows(lake: Path) -> dict[str, int]:
-    """Rows of every computed file, each read to its end: a half-written file raises."""
+    """Rows of every file of data, each read to its end: a half-written file raises."""
     rows = {}
-    for path in computed_files(lake):
+    for path in computed_files(lake, (*COMPUTED, *DATED)):
         assert path.suffix == ".parquet", f"not data, yet visible: {path}"
         rows[str(path.relative_to(lake))] = pq.read_table(path).num_rows
     return rows
+
+
+def folder_of(view: str) -> str:
+    """Where the rows of a view of the catalogue lie in the lake: beginning of its files' paths."""
+    schema, name = view.split(".")
+    if schema != "main":
+        return f"{schema}/{name}/"
+    return f"ledger/{name}.parquet" if name == "holdings_ledger" else f"published/{name}.parquet"
 
 
 def catalogue_rows(lake: Path) -> dict[str, int]:

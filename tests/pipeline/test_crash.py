@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.harness import catalogue_rows, digests, etf_pipeline, readable_rows, start_etf_pipeline
+from tests.pipeline.harness import catalogue_rows, digests, etf_pipeline, folder_of, readable_rows, start_etf_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crash")]
 
@@ -68,10 +68,8 @@ def check_whole(lake: Path) -> None:
     if (lake / "etf.duckdb").exists():
         views = catalogue_rows(lake)
         for view, count in views.items():
-            schema, name = view.split(".")
-            prefix = f"raw/{name}/" if schema == "raw" else f"published/{name}.parquet"
             # what lies beside the data (a file that never got its name) is not taken for data
-            assert count == sum(n for file, n in rows.items() if file.startswith(prefix)), view
+            assert count == sum(n for file, n in rows.items() if file.startswith(folder_of(view))), view
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,17 @@ from exchange_calendars import get_calendar
 from etf_pipeline.definitions import build_defs
 from etf_pipeline.settings import Deployment
 from etf_pipeline.sources.sample.catalog import NO_SHARE_DAYS, SHORT_FILE_DAYS, SPLITS
-from tests.pipeline.harness import Finished, digests, environment, etf_pipeline, everything, squeeze, stamps
+from tests.pipeline.harness import (
+    Finished,
+    digests,
+    environment,
+    etf_pipeline,
+    everything,
+    folder_of,
+    readable_rows,
+    squeeze,
+    stamps,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sample")]
 
@@ -35,6 +45,7 @@ PROMISED = {
     "market_flow": "trade_date asset_scope net_creation_cny net_subscription_cny source",
     "style_regime": "week_end series ratio trend momentum signal source",
     "rebalance_dates": "signal_date holding_start holding_end",
+    "holdings_ledger": "signal_date version event recorded_at cause rank industry_code weight source",
     "factor_scores": "signal_date industry_code flow level change divergence composite rank withheld_reason source",
     "strategy_holdings": "signal_date rank industry_code industry_name weight flags source",
     "backtest_daily": "portfolio execution trade_date nav nav_after_costs benchmark_nav relative_nav source",
@@ -102,7 +113,7 @@ def test_promised_columns(catalogue: duckdb.DuckDBPyConnection, table: str) -> N
 
 def test_every_published_row_says_it_is_synthetic(sample_lake: Path) -> None:
     tables = sorted((sample_lake / "published").glob("*.parquet"))
-    assert {path.stem for path in tables} >= set(PROMISED)
+    assert {path.stem for path in tables} >= set(PROMISED) - {"holdings_ledger"}
     without = []
     for path in tables:
         table = pq.read_table(path)
@@ -127,18 +138,13 @@ with duckdb.connect(sys.argv[1], read_only=True) as c:
         command = [sys.executable, "-c", script, str(sample_lake / "etf.duckdb")]
         done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
     rows = {view: int(count) for view, count in (line.split() for line in done.stdout.splitlines())}
-    published = {f"main.{path.stem}" for path in (sample_lake / "published").glob("*.parquet")}
-    raw = {f"raw.{path.name}" for path in (sample_lake / "raw").iterdir()}
-    have_data = {f"raw.{path.parent.name}" for path in (sample_lake / "raw").glob("*/*.parquet")}
-    assert set(rows) == published | have_data
-    assert have_data <= raw
+    expected = {f"main.{path.stem}" for path in sample_lake.glob("published/*.parquet")} | {"main.holdings_ledger"}
+    for folder in ("raw", "archive"):
+        expected |= {f"{folder}.{path.parent.name}" for path in sample_lake.glob(f"{folder}/*/*.parquet")}
+    assert set(rows) == expected
+    files = readable_rows(sample_lake)
     for view, count in rows.items():
-        files = (
-            sample_lake.glob(f"published/{view[5:]}.parquet")
-            if view.startswith("main.")
-            else sample_lake.glob(f"raw/{view[4:]}/*.parquet")
-        )
-        assert count == sum(pq.read_metadata(file).num_rows for file in files), view
+        assert count == sum(n for file, n in files.items() if file.startswith(folder_of(view))), view
 
 
 def test_every_check_of_data_and_sql(sample_lake: Path, tmp_path: Path) -> None:
