@@ -5,6 +5,7 @@ import dagster as dg
 from etf_pipeline.assets.analytics import ANALYTICS_ASSETS
 from etf_pipeline.assets.factors import FACTOR_ASSETS
 from etf_pipeline.assets.raw import raw_assets
+from etf_pipeline.assets.reports import report
 from etf_pipeline.assets.strategy import strategy_assets
 from etf_pipeline.assets.warehouse import sql_unit_tests, warehouse_assets
 from etf_pipeline.checks.accounting import accounting_checks
@@ -33,6 +34,7 @@ def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
             *FACTOR_ASSETS,
             *strategy_assets(pipeline.parameters, start, deployment.end),
             *ANALYTICS_ASSETS,
+            report,
         ],
         asset_checks=[
             sql_unit_tests(),

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from arch.bootstrap import StationaryBootstrap
 from scipy import stats
 
 from etf_pipeline.core.composite import zscore
@@ -225,6 +224,9 @@ def bootstrap_band(
     excess = _log_excess(returns, benchmark_returns)
     if len(excess) < 2:
         return np.nan, np.nan
+    # imported here: with statsmodels behind it, it takes a second that every start of Dagster would pay
+    from arch.bootstrap import StationaryBootstrap
+
     means = StationaryBootstrap(mean_block, excess, seed=seed).apply(np.mean, draws)
     low, high = _annualised(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]), periods_per_year)
     return float(low), float(high)

@@ -17,7 +17,7 @@ from etf_pipeline.resources.dbt import load_manifest
 from etf_pipeline.settings import Deployment
 from tests.pipeline.harness import environment
 
-LAYERS = ["raw", "staging", "intermediate", "marts", "factors", "strategy"]
+LAYERS = ["raw", "staging", "intermediate", "marts", "factors", "strategy", "analytics", "reports"]
 START, END = date(2024, 1, 2), date(2024, 12, 31)
 CONTRACT = load_contract()
 
@@ -67,7 +67,7 @@ print(*sorted(sys.modules))
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert "etf_pipeline.assets.warehouse" in loaded
-    heavy = ("great_expectations", "statsmodels", "matplotlib", "sklearn", "hypothesis", "dbt.cli")
+    heavy = ("great_expectations", "statsmodels", "matplotlib", "plotly", "xlsxwriter", "hypothesis", "dbt.cli")
     assert [name for name in heavy if name in loaded] == []
     # neither a market is simulated nor a file opened before an asset asks for it
     assert [name for name in ("etf_pipeline.sources.sample", "etf_pipeline.sources.files") if name in loaded] == []

@@ -211,3 +211,19 @@ def test_holdings_of_a_real_week(real_run: tuple[Path, Finished], catalogue: duc
     # shares of all funds begin in June 2026: the first weeks after it have nothing to compare with, and say so
     withheld = catalogue.sql("select distinct signal_date, withheld_reason as why from factor_scores").df().dropna()
     assert "change missing" in withheld.set_index("signal_date").loc["2026-06-26", "why"]
+
+
+def test_the_report_shows_how_little_is_covered(
+    real_run: tuple[Path, Finished], catalogue: duckdb.DuckDBPyConnection
+) -> None:
+    page = (real_run[0] / "reports" / "report.html").read_text(encoding="utf-8")
+    own = page[: page.index("<script>")]
+    assert "SYNTHETIC" not in own
+    coverage = catalogue.sql("from look_through_coverage").df()
+    ratio = coverage[coverage["week_end"] == coverage["week_end"].max()].set_index("basis")["ratio"]
+    # what is looked through stands in the largest letters of the page, the rest beside it
+    assert f'class="large">{ratio.get("constituents", 0.0):.1%}' in own
+    for basis in ("theme", "stale weights"):
+        assert f"{ratio[basis]:.2%}" in own
+    assert "fund_holding, fund_return" in own
+    assert (real_run[0] / "reports" / "report.xlsx").stat().st_size > 100_000

@@ -1,0 +1,100 @@
+"""The report without a browser: size, determinism, texts, and the workbook."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+from stand_in import otherwise
+
+from etf_pipeline.reports import THUMBNAILS, ReportData, render_html, thumbnail, write_excel
+from etf_pipeline.reports.excel import column_descriptions, sheets
+from etf_pipeline.reports.html import _render
+from etf_pipeline.reports.texts import Texts
+from etf_pipeline.settings import Parameters
+
+Data = dict[str, ReportData]
+KINDS = pytest.mark.parametrize("kind", ["full", "poor", "bare"])
+
+
+@KINDS
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_same_data_give_the_same_bytes(data: Data, kind: str, language: str) -> None:
+    page = render_html(data[kind], language)  # type: ignore[arg-type]
+    assert page == render_html(data[kind], language)  # type: ignore[arg-type]
+    assert len(page.encode()) < 6 * 2**20
+    assert f'data-lang="{language}"' in page
+
+
+def test_nothing_outside_is_referred_to(data: Data) -> None:
+    page = render_html(data["full"], "zh")
+    own = page[: page.index("<script>")] + page[page.rindex("<script>") :]
+    assert re.findall(r"(?:src|href)=[\"'](?!#|data:)[^\"']*|url\(|@import", own) == []
+
+
+def test_every_text_is_there_twice_and_used(data: Data) -> None:
+    texts = Texts.load()
+    for kind in (*data.values(), otherwise()):
+        _render(kind, "zh", texts)
+    assert set(texts.entries) - texts.used == set()
+    for key, pair in texts.entries.items():
+        assert len(pair) == 2, key
+        assert all(side.strip() for side in pair), key
+        assert sorted(re.findall(r"\{\w+\}", pair[0])) == sorted(re.findall(r"\{\w+\}", pair[1])), key
+        assert not re.search(r"[\u4e00-\u9fff]", pair[1]), key
+    assert set(texts.parameters) == set(Parameters.model_fields)
+
+
+@pytest.mark.parametrize("value", ["<script>alert(1)</script>", "</script><b>"])
+def test_data_cannot_break_out_of_the_page(data: Data, value: str) -> None:
+    full = data["full"]
+    held = full.strategy_holdings.assign(largest_etf=value, industry_name=value)
+    scores = full.factor_scores.assign(industry_name=value)
+    page = render_html(
+        ReportData(
+            source=full.source,
+            parameters=full.parameters,
+            **{**full.tables, "strategy_holdings": held, "factor_scores": scores},
+        ),
+        "zh",
+    )
+    assert value not in page
+
+
+@KINDS
+def test_the_workbook_holds_the_tables(data: Data, kind: str, tmp_path: Path) -> None:
+    write_excel(data[kind], tmp_path / "a.xlsx")
+    write_excel(data[kind], tmp_path / "b.xlsx")
+    assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
+    book = openpyxl.load_workbook(tmp_path / "a.xlsx", read_only=True)
+    assert set(book.sheetnames) == {"report", "columns", *data[kind].tables}
+    front = " ".join(str(cell) for row in book["report"].iter_rows(values_only=True) for cell in row if cell)
+    assert data[kind].source in front
+    assert ("SYNTHETIC" in front) == data[kind].is_synthetic
+    for name in ("performance", "strategy_holdings", "backtest_period", "luck_test"):
+        wanted = sheets(data[kind])[name]
+        read = pd.DataFrame(list(book[name].iter_rows(min_row=2, values_only=True)), columns=list(wanted.columns))
+        assert len(read) == len(wanted)
+        for column in wanted.select_dtypes("number"):
+            expected = wanted[column].to_numpy(dtype=float)
+            expected = np.where(np.isfinite(expected), expected, np.nan)
+            np.testing.assert_allclose(read[column].to_numpy(dtype=float), expected, rtol=1e-12, err_msg=column)
+        for column in wanted.select_dtypes("datetime"):
+            assert pd.to_datetime(read[column]).tolist() == wanted[column].tolist() or wanted.empty
+
+
+def test_every_column_of_the_workbook_is_explained(data: Data) -> None:
+    described = column_descriptions()
+    unexplained = [f"{t}.{c}" for t, frame in data["full"].tables.items() for c in frame if not described[t].get(c)]
+    assert unexplained == []
+
+
+@KINDS
+@pytest.mark.parametrize("name", THUMBNAILS)
+def test_thumbnails_are_pictures(data: Data, kind: str, name: str) -> None:
+    picture = thumbnail(data[kind], name)
+    assert picture.startswith(b"\x89PNG")
+    assert picture == thumbnail(data[kind], name)
+    assert len(picture) > 5000
