@@ -374,7 +374,7 @@ def _inputs_of(pipeline: Pipeline, dates: pd.DatetimeIndex, phase: int) -> dict[
 
 def _construction(
     p: Parameters, default: Cell, inputs: Mapping[str, FactorInputs], periods: Periods
-) -> tuple[list[Cell], Iterator[dict[str, float]]]:
+) -> tuple[list[Cell], list[dict[str, float]]]:
     penetration = inputs[default.flow_measure].penetration
     other = "penetration" if default.level_measure == "share" else "share"
     # without any market value there is no penetration to measure by

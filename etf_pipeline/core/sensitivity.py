@@ -4,15 +4,21 @@ Here: the cells of the grid and what each earned. Not here: reading inputs, and 
 Every cell is computed the same way as the strategy itself; nothing is selected by its result.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.core.backtest import Periods, back_test, equal_weights
-from etf_pipeline.core.performance import FULL, performance
+from etf_pipeline.core.backtest import Periods, daily_values, equal_weights, period_values
+from etf_pipeline.core.performance import (
+    annualised,
+    geometric_excess,
+    max_drawdown,
+    return_per_risk,
+    volatility,
+)
 from etf_pipeline.core.portfolio import top_weights
 
 
@@ -53,7 +59,7 @@ def cell_results(
     scores: Mapping[tuple[str, str], Mapping[str, pd.DataFrame]],
     missing_limit: float,
     sessions_per_year: int,
-) -> Iterator[dict[str, float]]:
+) -> list[dict[str, float]]:
     """Full-history statistics of each cell, in the order of `cells`; NaN where they cannot be computed.
 
     Args:
@@ -63,38 +69,67 @@ def cell_results(
         missing_limit: a date with a factor missing for a larger part of the industries is in cash.
         sessions_per_year: annualises.
 
-    Each history starts at the cell's first date with holdings. No costs.
+    Each history starts at the cell's first date with holdings. No costs. The same numbers as `back_test` and
+    `performance` give, for all cells of a ranking at once.
     """
-    benchmark = back_test(periods, equal_weights(periods), 0.0)
-    weights: dict[tuple[tuple[str, ...], str, str], dict[int, pd.DataFrame]] = {}
+    benchmark = _valued(periods, equal_weights(periods).to_numpy())
     numbers = sorted({cell.top_n for cell in cells})
+    by_ranking: dict[tuple[tuple[str, ...], str, str], dict[int, dict[str, float]]] = {}
     for cell in cells:
-        choice = (cell.factors, cell.flow_measure, cell.level_measure)
-        if choice not in weights:
+        ranking = (cell.factors, cell.flow_measure, cell.level_measure)
+        if ranking not in by_ranking:
             measured = scores[cell.flow_measure, cell.level_measure]
-            weights[choice] = top_weights(measured, cell.factors, numbers, missing_limit)
-        result = back_test(periods, weights[choice][cell.top_n], 0.0)
-        invested = result.periods.index[result.periods["industries_held"] > 0]
-        if invested.empty:
-            yield dict.fromkeys((*_STATISTICS, "sharpe_of_excess"), np.nan) | {"periods": 0}
-            continue
-        # one bought at the last close has earned nothing yet
-        over = invested[(result.periods["held_until"] > result.periods["bought_at"])[invested]]
-        excess = (result.periods["period_return"] - benchmark.periods["period_return"]).loc[over]
-        start = result.periods.loc[invested[0], "bought_at"]
-        stats = performance(result.daily.loc[start:, "nav"], benchmark.daily.loc[start:, "nav"], sessions_per_year)
-        full = stats.loc[FULL, list(_STATISTICS)].to_numpy(dtype=float)
-        yield {
-            **dict(zip(_STATISTICS, full, strict=True)),
-            "periods": len(invested),
-            "sharpe_of_excess": float(excess.mean() / excess.std()) if excess.std() > 0 else np.nan,
-        }
+            weights = top_weights(measured, cell.factors, numbers, missing_limit)
+            stacked = np.stack([weights[n].reindex(periods.signal_dates).to_numpy() for n in numbers])
+            results = _statistics(periods, stacked, benchmark, sessions_per_year)
+            by_ranking[ranking] = dict(zip(numbers, results, strict=True))
+    return [by_ranking[cell.factors, cell.flow_measure, cell.level_measure][cell.top_n] for cell in cells]
 
 
-_STATISTICS = (
+def _valued(periods: Periods, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain by period and value by session, each with the leading dimensions of `weights`."""
+    values = period_values(periods, weights, 0.0)
+    return values.gain, daily_values(periods, weights, values)[0]
+
+
+def _statistics(
+    periods: Periods, weights: np.ndarray, benchmark: tuple[np.ndarray, np.ndarray], sessions_per_year: int
+) -> list[dict[str, float]]:
+    """One entry for each of the weightings (numbers held × periods × industries), which hold on the same dates."""
+    invested = weights[0].any(axis=-1)
+    if not invested.any():
+        return [dict.fromkeys(_NAMES, np.nan) | {"periods": 0} for _ in weights]
+    gain, nav = _valued(periods, weights)
+    start = int(periods.growth.index.searchsorted(periods.bought_at[invested][0]))
+    own, against = nav[:, start:], benchmark[1][start:]
+    sessions = own.shape[-1] - 1
+    annual = annualised(own[:, -1] / own[:, 0] - 1, sessions, sessions_per_year)
+    excess = geometric_excess(annual, annualised(against[-1] / against[0] - 1, sessions, sessions_per_year))
+    difference = own[:, 1:] / own[:, :-1] - against[1:] / against[:-1]
+    error = volatility(difference, sessions_per_year)
+    # one bought at the last close has earned nothing yet
+    over = (gain - benchmark[0])[:, invested & (periods.held_until > periods.bought_at)]
+    with np.errstate(all="ignore"):
+        per_period = over.mean(axis=-1) / over.std(axis=-1, ddof=1)
+    columns = (
+        annual,
+        excess,
+        error,
+        return_per_risk(excess, error),
+        max_drawdown(own / against),
+        np.where(np.isfinite(per_period), per_period, np.nan),
+    )
+    return [
+        {name: float(value) for name, value in zip(_NAMES, row, strict=True)} | {"periods": int(invested.sum())}
+        for row in zip(*columns, strict=True)
+    ]
+
+
+_NAMES = (
     "annual_return",
     "excess_return",
     "tracking_error",
     "information_ratio",
     "relative_max_drawdown",
+    "sharpe_of_excess",
 )

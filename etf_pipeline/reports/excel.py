@@ -33,6 +33,7 @@ _PERCENT = (
     *("excess_low", "excess_high", "cost", "period_return_after_costs"),
 )
 _NOT_PERCENT = ("information_ratio",)
+_ON_FRONT = ["source", "settings_hash"]  # the same in every row
 _THINNED = ("backtest_daily", "factor_group_daily", "market_flow")
 
 
@@ -66,7 +67,8 @@ def write_excel(data: ReportData, path: Path) -> None:
 
 def sheets(data: ReportData) -> dict[str, pd.DataFrame]:
     """Tables as they are written: whole, but for the daily ones, which have one row a week."""
-    return {name: _thinned(table) if name in _THINNED else table for name, table in data.tables.items()}
+    written = {name: _thinned(table) if name in _THINNED else table for name, table in data.tables.items()}
+    return {name: table.drop(columns=_ON_FRONT, errors="ignore") for name, table in written.items()}
 
 
 def _thinned(frame: pd.DataFrame) -> pd.DataFrame:

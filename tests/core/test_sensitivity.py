@@ -83,7 +83,8 @@ def test_results_come_in_the_order_of_the_cells() -> None:
     scores = {(f, m): random_scores(n, dates) for n, (f, m) in enumerate([("x", "m"), ("y", "m")])}
     cells = [Cell(("flow",), f, "m", n) for n in (3, 1, 2) for f in ("y", "x")]
     periods = lay_periods(closes, dates, 0)
-    together = list(cell_results(periods, cells, scores, 0.2, 252))
-    alone = [next(cell_results(periods, [cell], scores, 0.2, 252)) for cell in cells]
-    assert together == alone
+    together = cell_results(periods, cells, scores, 0.2, 252)
+    alone = [cell_results(periods, [cell], scores, 0.2, 252)[0] for cell in cells]
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, rel=1e-12)
     assert len({result["annual_return"] for result in together}) == len(cells)
