@@ -64,7 +64,7 @@ _UNFINISHED = [
 
 
 def now() -> datetime:
-    """The current moment; tests put another in its place."""
+    """The current moment in Shanghai; tests put another in its place."""
     return datetime.now(ZoneInfo(SHANGHAI))
 
 

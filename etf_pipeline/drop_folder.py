@@ -17,9 +17,10 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 
-from etf_pipeline.automation import INGEST_JOBS, first_partition_day, lake_tags, now, range_request, raw_key
+from etf_pipeline import automation
+from etf_pipeline.automation import INGEST_JOBS, first_partition_day, lake_tags, range_request, raw_key
 from etf_pipeline.contract import EARLIEST_DATE, Dataset, load_contract
-from etf_pipeline.core.calendar import SHANGHAI, sessions_between
+from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.base import SourceError, TransientSourceError
@@ -137,7 +138,7 @@ def _requests(
             raise
         except SourceError:
             # the run fails with the file, the rows and the rule, where everyone looks
-            today = now().date()
+            today = automation.now().date()
             span = (today, today)
         if span is None:
             unchanged.append(f"{name}: the lake holds the same rows already")
@@ -190,7 +191,7 @@ def _sums(frame: pd.DataFrame, column: str | None) -> pd.Series:
 
 def _partitions(pipeline: Pipeline, partition: str, first: date, last: date) -> tuple[date, date] | None:
     """First days of the first and last partition that cover `first` … `last`, within those there are."""
-    today = pd.Timestamp(now()).tz_convert(SHANGHAI).date()
+    today = automation.now().date()
     last = min(last, pipeline.deployment.end or today, today)
     begin = first_partition_day(pipeline)
     first = max(first, begin)
