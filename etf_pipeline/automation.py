@@ -14,8 +14,9 @@ watched in `drop_folder.py`.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,7 @@ from etf_pipeline.assets.warehouse import sql_unit_tests
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import SHANGHAI, rebalance_dates, sessions_between
 from etf_pipeline.intake import MORNING, Intake, intakes, overdue
+from etf_pipeline.partitions import raw_partitions
 from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
 
 DAILY, MONTHLY, QUARTERLY = "ingest_daily", "ingest_monthly", "ingest_quarterly"
@@ -130,7 +132,7 @@ def _intake_schedule(
             # schedules know run keys of their own tick only; the sensor for missed sessions may have been first
             if asked := _runs(context.instance, {INTAKE_TAG: f"{group.name} {start}"}, failed=False):
                 reasons.append(f"{group.name} {start} was asked for already (run {asked[0].run_id[:8]})")
-            elif outside := _outside(pipeline, start):
+            elif outside := _outside(pipeline, group, start):
                 reasons.append(outside)
             else:
                 yield intake_request(pipeline, group, start, run_key=f"{group.name} {start}")
@@ -140,11 +142,24 @@ def _intake_schedule(
     return tick
 
 
-def _outside(pipeline: Pipeline, start: date) -> str | None:
+@lru_cache(maxsize=4)
+def _partitions(start: date, end: date | None) -> Mapping[str, dg.PartitionsDefinition | None]:
+    return raw_partitions(start, end)
+
+
+def partitions_of(pipeline: Pipeline, period: str) -> dg.PartitionsDefinition:
+    """Partitions of raw data by the contract's word for them: day, month or quarter."""
+    deployment = pipeline.deployment
+    found = _partitions(deployment.start or FIRST_DAY[deployment.source], deployment.end)[period]
+    assert found is not None
+    return found
+
+
+def _outside(pipeline: Pipeline, group: Intake, start: date) -> str | None:
+    if partitions_of(pipeline, group.period).has_partition_key(f"{start:%Y-%m-%d}"):
+        return None
     first, last = pipeline.deployment.start, pipeline.deployment.end
-    if (last and start > last) or (first and start < first.replace(month=1, day=1)):
-        return f"{start} lies outside this deployment ({first or 'first day'} … {last or 'now'})"
-    return None
+    return f"{group.name} {start} lies outside this deployment ({first or 'first day'} … {last or 'now'})"
 
 
 def intake_request(
@@ -155,7 +170,8 @@ def intake_request(
     first = start
     if sessions:
         before = sessions_between(start - timedelta(days=30 + 3 * sessions), start)
-        first = max(before[-sessions - 1 :][0].date(), first_partition_day(pipeline))
+        # not before the first partition
+        first = max(before[-sessions - 1 :][0].date(), pipeline.deployment.start or date.min)
     return range_request(
         pipeline,
         (min(first, start), start),
@@ -164,11 +180,6 @@ def intake_request(
         job=job,
         tags={INTAKE_TAG: f"{group.name} {start}"},
     )
-
-
-def first_partition_day(pipeline: Pipeline) -> date:
-    """First day there are partitions for."""
-    return pipeline.deployment.start or FIRST_DAY[pipeline.deployment.source]
 
 
 def range_request(
@@ -245,7 +256,7 @@ def _missed_sessions(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefini
                 if _runs(context.instance, {INTAKE_TAG: name}, _UNFINISHED):
                     reasons.append(f"{name} is under way")
                     break
-                if not _outside(pipeline, start) and not _materialised(context.instance, group, start, moment):
+                if not _outside(pipeline, group, start) and not _materialised(context.instance, group, start, moment):
                     request = intake_request(pipeline, group, start, f"missed {name}", INGEST_JOBS[group.period])
                     requests.append(request)
                 settled = start
@@ -317,6 +328,9 @@ def _compute_due(pipeline: Pipeline, job: Any) -> dg.SensorDefinition:
         # many sessions caught up are one computation
         if waiting := _under_way(context.instance, [*INGEST_JOBS.values(), COMPUTE]):
             return _skip(waiting, context.cursor)
+        required = [dataset for dataset in load_contract().values() if dataset.required]
+        if absent := [dataset.name for dataset in required if not pipeline.lake.raw_files(dataset)]:
+            return _skip(f"required, and not in the lake yet: {', '.join(absent)}", context.cursor)
         if failing := unmet_checks(context.instance, graph, used):
             return _skip("not computed with data that failed: " + "; ".join(failing), context.cursor)
         request = dg.RunRequest(f"compute {newest}", tags=lake_tags(pipeline))

@@ -11,20 +11,22 @@ import json
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pandas as pd
 import pyarrow as pa
 
 from etf_pipeline import automation
-from etf_pipeline.automation import INGEST_JOBS, first_partition_day, lake_tags, range_request, raw_key
+from etf_pipeline.automation import INGEST_JOBS, lake_tags, partitions_of, range_request, raw_key
 from etf_pipeline.contract import EARLIEST_DATE, Dataset, load_contract
 from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.base import SourceError, TransientSourceError
-from etf_pipeline.sources.files import MAPPING_FILE, FilesSource
+
+if TYPE_CHECKING:
+    from etf_pipeline.sources.files import FilesSource
 
 Stamp = tuple[int, int]
 """Size and time of last change of a file, in bytes and nanoseconds."""
@@ -49,6 +51,9 @@ def drop_folder_sensor(pipeline: Pipeline, jobs: list[Any]) -> dg.SensorDefiniti
         if deployment.source != "files" or deployment.data is None:
             reason = f"source {deployment.source} has no folder to watch"
             return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=context.cursor)
+        # imported here: definitions load without reading files
+        from etf_pipeline.sources.files import FilesSource
+
         state = json.loads(context.cursor or '{"tick": 0, "taken": {}, "seen": {}}')
         try:
             requests, reasons, state = look(pipeline, FilesSource(deployment.data.absolute()), state)
@@ -61,13 +66,15 @@ def drop_folder_sensor(pipeline: Pipeline, jobs: list[Any]) -> dg.SensorDefiniti
 
 
 def look(
-    pipeline: Pipeline, source: FilesSource, state: Mapping[str, Any]
+    pipeline: Pipeline, source: "FilesSource", state: Mapping[str, Any]
 ) -> tuple[list[dg.RunRequest], list[str], dict[str, Any]]:
     """One look at the folder: runs to start, reasons for what is left alone, and the state for the next look.
 
     Raises:
         SourceError: the folder cannot be listed, or leaves open which files a dataset has.
     """
+    from etf_pipeline.sources.files import MAPPING_FILE
+
     files = {name: source.files_of(name) for name in load_contract() if name != "trading_calendar"}
     mapping = source.folder / MAPPING_FILE
     stamps = {name: {p.name: _stamp(p) for p in paths} for name, paths in files.items() if paths}
@@ -125,7 +132,7 @@ def _digest(path: Path, stamp: Stamp, known: list[Any] | None) -> str:
 
 
 def _requests(
-    pipeline: Pipeline, source: FilesSource, changed: list[str], taken: Mapping[str, Any], tick: int
+    pipeline: Pipeline, source: "FilesSource", changed: list[str], taken: Mapping[str, Any], tick: int
 ) -> tuple[list[dg.RunRequest], list[str]]:
     contract = load_contract()
     spans: dict[str, dict[str, tuple[date, date] | None]] = {}
@@ -162,7 +169,7 @@ def _requests(
     return requests, unchanged
 
 
-def differing_days(dataset: Dataset, source: FilesSource, lake: Lake) -> tuple[date, date] | None:
+def differing_days(dataset: Dataset, source: "FilesSource", lake: Lake) -> tuple[date, date] | None:
     """First and last day on which the source's rows differ from the lake's; None if nowhere. Snapshots: any days.
 
     Raises:
@@ -190,20 +197,23 @@ def _sums(frame: pd.DataFrame, column: str | None) -> pd.Series:
 
 
 def _partitions(pipeline: Pipeline, partition: str, first: date, last: date) -> tuple[date, date] | None:
-    """First days of the first and last partition that cover `first` … `last`, within those there are."""
-    today = automation.now().date()
-    last = min(last, pipeline.deployment.end or today, today)
-    begin = first_partition_day(pipeline)
-    first = max(first, begin)
-    if first > last:
+    """First days of the first and last partition that cover `first` … `last`, of those there are now; None for none."""
+    definition = partitions_of(pipeline, partition)
+    ends = definition.get_first_partition_key(), definition.get_last_partition_key()
+    if ends[0] is None or ends[1] is None:
+        return None
+    begin, end = (date.fromisoformat(key) for key in ends if key)
+    if end < begin:
         return None
     if partition == "day":
         # NAVs of a half-year end that is no session lie between two partitions: take both
-        around = sessions_between(max(first - timedelta(days=20), begin), min(last + timedelta(days=20), today))
-        if not len(around):
-            return None
+        around = sessions_between(max(first - timedelta(days=20), begin), min(last + timedelta(days=20), end))
         before, after = around[around <= pd.Timestamp(first)], around[around >= pd.Timestamp(last)]
-        return (before[-1] if len(before) else around[0]).date(), (after[0] if len(after) else around[-1]).date()
-    months = 1 if partition == "month" else 3
-    starts = [day.replace(month=(day.month - 1) // months * months + 1, day=1) for day in (first, last)]
-    return starts[0], starts[1]
+        starts = [*before[-1:], *around[:1]][:1] + [*after[:1], *around[-1:]][:1]
+        days = [day.date() for day in starts]
+    else:
+        months = 1 if partition == "month" else 3
+        days = [day.replace(month=(day.month - 1) // months * months + 1, day=1) for day in (first, last)]
+    if not days or days[1] < begin or days[0] > end:
+        return None
+    return max(days[0], begin), min(days[1], end)

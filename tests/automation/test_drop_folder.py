@@ -175,6 +175,18 @@ def test_an_incomplete_folder_waits(fresh: Ticks, folder: Path) -> None:
     assert len(look(fresh)) == 4
 
 
+def test_days_outside_the_deployment_are_left(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = Deployment(
+        source="files", data=folder, lake=tmp_path / "lake", start=date(2025, 9, 24), end=date(2025, 9, 29)
+    )
+    ticks = Ticks(build_defs(deployment), monkeypatch)
+    look(ticks)
+    asked = {job: days for job, _, days in look(ticks)}
+    assert asked["ingest_daily"] == ["2025-09-24", "2025-09-29"]
+    # neither month nor quarter is over on 29 September, so there is no partition of them
+    assert set(asked) == {"ingest_daily", "ingest_reference"}
+
+
 def test_other_sources_have_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ticks = Ticks(build_defs(Deployment(lake=tmp_path / "lake")), monkeypatch)
     assert look(ticks) == []

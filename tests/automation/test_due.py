@@ -87,6 +87,15 @@ def test_nothing_is_computed_before_the_checks_passed(ticks: Ticks) -> None:
     assert len(ticks.sensor("compute_due", NOW)) == 1
 
 
+def test_nothing_is_computed_without_what_is_required(ticks: Ticks, tiny_lake: Path) -> None:
+    (tiny_lake / "raw" / "index_weight").rename(tiny_lake / "elsewhere")
+    ingest(ticks)
+    assert ticks.sensor("compute_due", NOW) == []
+    assert ticks.skipped["compute_due"] == "required, and not in the lake yet: index_weight"
+    (tiny_lake / "elsewhere").rename(tiny_lake / "raw" / "index_weight")
+    assert len(ticks.sensor("compute_due", NOW)) == 1
+
+
 @pytest.mark.parametrize("status", ["NOT_STARTED", "STARTED"])
 def test_many_sessions_caught_up_are_one_computation(ticks: Ticks, status: str) -> None:
     ingest(ticks)

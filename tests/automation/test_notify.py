@@ -54,6 +54,7 @@ def test_json_webhook(webhook: Webhook) -> None:
 def test_chat_services(webhook: Webhook, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     module, name, query = CHAT[scheme]
     plugin = getattr(__import__(module, fromlist=[name]), name)
+    monkeypatch.setattr(plugin, "request_rate_per_sec", 0)
     monkeypatch.setattr(plugin, "notify_url", f"http://{webhook.address}/{scheme}?{query}")
     deliveries = notifier(f"{scheme}://{TOKENS[scheme]}").send(MESSAGE)
     assert deliveries == [Delivery(f"{scheme} 1", True)]
