@@ -162,11 +162,22 @@ def weekday_ticks(first: date, last: date, clock: time) -> list[datetime]:
     return [datetime.combine(day.date(), clock, SHANGHAI) for day in pd.bdate_range(first, last)]
 
 
+# making a file for each run takes as long as the rest
+_ONE_EVENT_FILE = """
+event_log_storage:
+  module: dagster._core.storage.event_log
+  class: ConsolidatedSqliteEventLogStorage
+  config: {{base_dir: {home}/history}}
+"""
+
+
 class Daemon:
     """Dagster's scheduler and sensor daemon over an instance on disk. Runs stay in its queue until finished here."""
 
     def __init__(self, home: Path, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
         self._home, self._monkeypatch = home, monkeypatch
+        with (home / "dagster.yaml").open("a") as config:
+            config.write(_ONE_EVENT_FILE.format(home=home))
         self.errors: list[str] = []
         for name, value in deployment.to_env().items():
             monkeypatch.setenv(name, value)
