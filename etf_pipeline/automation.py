@@ -169,12 +169,13 @@ def intake_request(
     sessions = pipeline.parameters.repull_sessions if group.repulled else 0
     first = start
     if sessions:
-        before = sessions_between(start - timedelta(days=30 + 3 * sessions), start)
+        begin = start - timedelta(days=30 + 3 * sessions)
         # not before the first partition
-        first = max(before[-sessions - 1 :][0].date(), pipeline.deployment.start or date.min)
+        before = sessions_between(max(begin, pipeline.deployment.start or begin), start)
+        first = before[-sessions - 1 :][0].date()
     return range_request(
         pipeline,
-        (min(first, start), start),
+        (first, start),
         [raw_key(name) for name in group.datasets],
         run_key=run_key,
         job=job,

@@ -176,6 +176,14 @@ def test_days_outside_the_deployment_are_not_asked_for(monkeypatch: pytest.Monke
     assert "outside this deployment" in ticks.skipped["evening_ingest"]
 
 
+def test_days_before_the_deployment_are_not_asked_for_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # a Saturday
+    ticks = Ticks(build_defs(Deployment(lake=tmp_path / "湖 1", start=date(2025, 9, 27))), monkeypatch)
+    ticks.schedule("morning_catch_up", at("2025-10-09T08:35"))
+    asked = {a.group: a.partitions for a in ticks.asked}
+    assert asked == {"morning": ["2025-09-29", "2025-09-30"], "late_morning": ["2025-09-29"]}
+
+
 def test_a_long_gap_is_left_to_a_backfill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = Deployment(lake=tmp_path / "lake", parameters={"catch_up_limit_sessions": 3})
     ticks = Ticks(build_defs(deployment), monkeypatch)
