@@ -14,8 +14,6 @@ import dagster as dg
 from etf_pipeline.notify import FailedCheck, Notifier, checks_failed, lost, new_holdings, outcome, run_failed
 from etf_pipeline.resources.pipeline import Pipeline
 
-_EVENTS_A_TICK = 2000
-
 
 def alert_sensors(pipeline: Pipeline) -> list[dg.SensorDefinition]:
     """The three sensors; channels are read from the environment at every tick."""
@@ -42,7 +40,7 @@ def _run_failure() -> dg.SensorDefinition:
 
 
 def _check_failed() -> dg.SensorDefinition:
-    """Cursor: storage id of the last evaluation that was looked at, and the checks that failed by then."""
+    """Cursor: the checks that failed when last looked at, each with its severity."""
 
     @dg.sensor(
         name="check_failed",
@@ -51,35 +49,31 @@ def _check_failed() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def check_failed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        storage = context.instance.event_log_storage
-        kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
-        if not context.cursor:
-            newest = storage.get_event_records(dg.EventRecordsFilter(kind), limit=1, ascending=False)
-            return _told("from now on", {"after": newest[0].storage_id if newest else 0, "failing": {}})
-        state: dict[str, Any] = json.loads(context.cursor)
-        records = storage.get_event_records(
-            dg.EventRecordsFilter(kind, after_cursor=state["after"]), limit=_EVENTS_A_TICK, ascending=True
-        )
-        failing: dict[str, str] = dict(state["failing"])
-        begun: dict[str, Any] = {}
-        for record in records:
-            event: Any = record.event_log_entry.dagster_event
-            evaluation = event.asset_check_evaluation_data
-            name = f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}"
-            if evaluation.passed:
-                failing.pop(name, None)
-                begun.pop(name, None)
+        assert context.repository_def is not None
+        keys = sorted(context.repository_def.asset_graph.asset_check_keys)
+        # the newest of each check: the run log of a lake is a file a run, and has no order over all of them
+        latest = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        before: dict[str, str] | None = json.loads(context.cursor) if context.cursor else None
+        failing, begun = dict(before or {}), []
+        for key, record in latest.items():
+            event = record.event.dagster_event if record.event else None
+            evaluation: Any = event.asset_check_evaluation_data if event else None
+            if evaluation is None:
+                # under way: what it was counts until it has ended
                 continue
-            severity = evaluation.severity.value
-            if failing.get(name) not in (severity, "ERROR"):
-                begun[name] = evaluation
-            failing[name] = severity
-        after = records[-1].storage_id if records else state["after"]
+            name = f"{key.asset_key.to_user_string()}:{key.name}"
+            known = failing.pop(name, None)
+            if not evaluation.passed:
+                failing[name] = evaluation.severity.value
+                if known not in (failing[name], "ERROR"):
+                    begun.append(evaluation)
+        if before is None:
+            return _told(f"from now on; {len(failing)} checks fail already", failing)
         if not begun:
-            return _told(f"{len(records)} evaluations, none newly failed", {"after": after, "failing": failing})
-        deliveries = Notifier.from_env().send(checks_failed([_failed(context, e) for e in begun.values()]))
-        told = state if lost(deliveries) else {"after": after, "failing": failing}
-        return _told(f"{', '.join(begun)}: {outcome(deliveries)}", told)
+            return _told(f"{len(latest)} checks, none newly failed", failing)
+        deliveries = Notifier.from_env().send(checks_failed([_failed(context, e) for e in begun]))
+        names = ", ".join(f"{e.asset_key.to_user_string()}:{e.check_name}" for e in begun)
+        return _told(f"{names}: {outcome(deliveries)}", before if lost(deliveries) else failing)
 
     return check_failed
 

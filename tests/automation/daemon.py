@@ -70,9 +70,11 @@ class Asked:
 class Ticks:
     """Evaluates schedules and sensors; a run that is asked for succeeds at once."""
 
-    def __init__(self, defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance | None = None
+    ) -> None:
         self.repository, self._monkeypatch = defs.get_repository_def(), monkeypatch
-        self.instance = dg.DagsterInstance.ephemeral()
+        self.instance = instance or dg.DagsterInstance.ephemeral()
         self.asked: list[Asked] = []
         self.skipped: dict[str, str] = {}
         self.cursors: dict[str, str | None] = {}

@@ -1,5 +1,6 @@
 """Sensors that tell: each thing once, again if nobody heard it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -18,9 +19,11 @@ CHECK = ("raw/etf_share", "freshness")
 
 
 @pytest.fixture
-def ticks(tiny_lake: Path, monkeypatch: pytest.MonkeyPatch, webhook: Webhook) -> Ticks:
+def ticks(tiny_lake: Path, monkeypatch: pytest.MonkeyPatch, webhook: Webhook, home: Path) -> Iterator[Ticks]:
     monkeypatch.setenv("ETF_PIPELINE_NOTIFY", f"json://{webhook.address}/")
-    return Ticks(build_defs(Deployment(lake=tiny_lake)), monkeypatch)
+    # on disk as in a lake, where each run has an event log of its own
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield Ticks(build_defs(Deployment(lake=tiny_lake)), monkeypatch, instance)
 
 
 def tell(ticks: Ticks, name: str, webhook: Webhook) -> list[str]:
@@ -45,6 +48,7 @@ def test_a_failing_check_is_told_once(ticks: Ticks, webhook: Webhook) -> None:
     ticks.judge(*CHECK, False, "ERROR")
     assert len(tell(ticks, "check_failed", webhook)) == 1
     ticks.judge(*CHECK, True)
+    assert tell(ticks, "check_failed", webhook) == []
     ticks.judge(*CHECK, False, "WARN")
     assert len(tell(ticks, "check_failed", webhook)) == 1
 

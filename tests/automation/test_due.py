@@ -1,5 +1,6 @@
 """Computing follows new raw data, holdings follow computed factors; neither happens twice or on failed checks."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +21,13 @@ SIGNAL = "2025-10-24"
 @pytest.fixture
 def ticks(tiny_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Ticks:
     return Ticks(build_defs(Deployment(lake=tiny_lake)), monkeypatch)
+
+
+@pytest.fixture
+def on_disk(tiny_lake: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[Ticks]:
+    """As in a lake, where each run has an event log of its own."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield Ticks(build_defs(Deployment(lake=tiny_lake)), monkeypatch, instance)
 
 
 def blocking(ticks: Ticks, *layers: str) -> list[tuple[str, str]]:
@@ -132,6 +140,15 @@ def test_a_rebalance_date_is_published_once(ticks: Ticks) -> None:
     ingest(ticks)
     compute(ticks)
     assert ticks.sensor("rebalance_due", NOW + timedelta(days=8)) == []
+
+
+@pytest.mark.usefixtures("without_holdings")
+def test_on_disk_it_is_the_same(on_disk: Ticks) -> None:
+    ingest(on_disk)
+    assert len(on_disk.sensor("compute_due", NOW)) == 1
+    compute(on_disk)
+    assert len(on_disk.sensor("rebalance_due", NOW)) == 2
+    assert on_disk.sensor("rebalance_due", NOW) == []
 
 
 @pytest.mark.usefixtures("without_holdings")

@@ -88,6 +88,11 @@ def test_everything_is_asked_for_exactly_once(month: Ticks, group: str, expected
     assert sorted(asked.owned for asked in intakes_of(month) if asked.group == group) == expected
 
 
+def test_schedules_tick_at_these_hours(month: Ticks) -> None:
+    crons = {s.name: s.cron_schedule for s in month.repository.schedule_defs}
+    assert crons == {name: f"{clock.minute} {clock.hour} * * 1-5" for name, clock in CLOCKS.items()}
+
+
 def test_run_keys_are_unique(month: Ticks) -> None:
     keys = [asked.key for asked in month.asked]
     assert len(keys) == len(set(keys)) > 90
