@@ -1,4 +1,4 @@
-"""Command line: `etf-pipeline run`, `holdings`, `check`, `where`. Thin verbs over the same assets as the Dagster UI."""
+"""Command line: `etf-pipeline run`, `holdings`, `check`, `where`, `doctor`, `ui`: thin verbs over the same assets."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from datetime import date, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.lake import Lake, LakeError, atomic_path
@@ -32,8 +34,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-
-_DAGSTER_YAML = "telemetry:\n  enabled: false\n"
 
 Source = Annotated[str | None, typer.Option(help="Where data comes from: sample (synthetic, offline) or files.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of Parquet or CSV files, for --source files.")]
@@ -196,6 +196,36 @@ def where(lake: LakeDir = Path("lake")) -> None:
 
 
 @app.command()
+def doctor(
+    lake: LakeDir = Path("lake"),
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without losing anything.")] = False,
+    days: Annotated[int | None, typer.Option(min=1, help="Runs older than this leave the run log.")] = None,
+    test_message: Annotated[bool, typer.Option("--test-message", help="Send a message through every channel.")] = False,
+) -> None:
+    """Look for what is wrong with a lake and say what to do; exit code 1 if something needs to be done."""
+    from etf_pipeline.doctor import examine, send_test_message
+
+    with _clear_errors():
+        deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
+        parameters = deployment.load_parameters()
+        if days:
+            parameters = parameters.model_copy(update={"run_log_days": days})
+        findings = examine(Lake(deployment.lake), parameters, date.today(), fix=fix)
+        if test_message:
+            findings += send_test_message(deployment.lake)
+    colours = {"ok": "green", "note": "dim", "action": "bold red", "fixed": "yellow"}
+    table = Table(title=f"Lake {deployment.lake}", show_lines=False)
+    for column in ("", "what", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        level = Text(finding.level, style=colours[finding.level])
+        table.add_row(level, Text(finding.subject), Text(finding.found), Text(finding.advice))
+    console.print(table)
+    if any(finding.level == "action" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def ui(
     source: Source = None,
     data: Data = None,
@@ -222,7 +252,8 @@ def ui(
 def _dagster_home(lake: Path) -> Path:
     home = lake / ".dagster"
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text(_DAGSTER_YAML, encoding="utf-8")
+    with atomic_path(home / "dagster.yaml") as temporary:
+        temporary.write_bytes(files("etf_pipeline").joinpath("dagster.yaml").read_bytes())
     return home
 
 

@@ -2,24 +2,27 @@
 
 import dagster as dg
 
+from etf_pipeline.alerts import alert_sensors
 from etf_pipeline.assets.analytics import ANALYTICS_ASSETS
 from etf_pipeline.assets.factors import FACTOR_ASSETS
 from etf_pipeline.assets.raw import raw_assets
 from etf_pipeline.assets.reports import report
 from etf_pipeline.assets.strategy import strategy_assets
 from etf_pipeline.assets.warehouse import sql_unit_tests, warehouse_assets
+from etf_pipeline.automation import automation_jobs, automation_schedules, automation_sensors
 from etf_pipeline.checks.accounting import accounting_checks
 from etf_pipeline.checks.expectations import expectation_checks
 from etf_pipeline.checks.freshness import freshness_checks
 from etf_pipeline.checks.look_ahead import look_ahead_checks
 from etf_pipeline.checks.research import research_checks
 from etf_pipeline.checks.schema import schema_checks
+from etf_pipeline.drop_folder import drop_folder_sensor
 from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
 from etf_pipeline.settings import Deployment
 
 
 def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
-    """All assets, checks and jobs of one deployment; by default the one the environment names.
+    """All assets, checks, jobs, schedules and sensors of one deployment; by default the one the environment names.
 
     Raises:
         SettingsError: the environment or a parameter cannot be used.
@@ -27,6 +30,7 @@ def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
     deployment = deployment or Deployment.from_env()
     pipeline = Pipeline(deployment)
     start = deployment.start or FIRST_DAY[deployment.source]
+    jobs = automation_jobs(pipeline)
     return dg.Definitions(
         assets=[
             *raw_assets(start, deployment.end),
@@ -45,6 +49,9 @@ def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
             *look_ahead_checks(),
             *research_checks(),
         ],
+        jobs=jobs,
+        schedules=automation_schedules(pipeline),
+        sensors=[*automation_sensors(pipeline, jobs), drop_folder_sensor(pipeline, jobs), *alert_sensors(pipeline)],
         resources={"pipeline": pipeline},
         # a process a step would import everything anew, six seconds each time
         executor=dg.in_process_executor,

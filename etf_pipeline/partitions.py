@@ -17,7 +17,10 @@ def _end(end: date | None) -> str | None:
 
 
 def trading_days(start: date, end: date | None = None) -> dg.TimeWindowPartitionsDefinition:
-    """One partition for every session of the Shanghai exchange from `start` (to `end`, or to now)."""
+    """One partition for every session of the Shanghai exchange from `start` to `end`, or to the running or next one.
+
+    Dagster ends a partition at midnight; one more is there so that the evening can take in its own session.
+    """
     return dg.TimeWindowPartitionsDefinition(
         start=start.strftime(_DAY),
         end=_end(end),
@@ -25,6 +28,7 @@ def trading_days(start: date, end: date | None = None) -> dg.TimeWindowPartition
         cron_schedule="0 0 * * *",
         timezone=SHANGHAI,
         exclusions=["0 0 * * 6,0", *_holidays(start)],
+        end_offset=1,
     )
 
 
@@ -35,9 +39,17 @@ def _holidays(start: date) -> list[datetime]:
 
 
 def raw_partitions(start: date, end: date | None = None) -> Mapping[str, dg.PartitionsDefinition | None]:
-    """Partitions of raw datasets by the contract's word for them: day, month, quarter; none for snapshots."""
+    """Partitions of raw datasets by the contract's word for them: day, month, quarter; none for snapshots.
+
+    The running month and quarter are there too: what is published on their last day can be taken in at once.
+    """
     month = dg.TimeWindowPartitionsDefinition(
-        start=start.replace(day=1).strftime(_DAY), end=_end(end), fmt=_DAY, cron_schedule="0 0 1 * *", timezone=SHANGHAI
+        start=start.replace(day=1).strftime(_DAY),
+        end=_end(end),
+        fmt=_DAY,
+        cron_schedule="0 0 1 * *",
+        timezone=SHANGHAI,
+        end_offset=1,
     )
     quarter = dg.TimeWindowPartitionsDefinition(
         start=start.replace(month=(start.month - 1) // 3 * 3 + 1, day=1).strftime(_DAY),
@@ -45,6 +57,7 @@ def raw_partitions(start: date, end: date | None = None) -> Mapping[str, dg.Part
         fmt=_DAY,
         cron_schedule="0 0 1 1,4,7,10 *",
         timezone=SHANGHAI,
+        end_offset=1,
     )
     return {"day": trading_days(start, end), "month": month, "quarter": quarter, "snapshot": None, "none": None}
 

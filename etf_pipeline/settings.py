@@ -76,6 +76,9 @@ class Parameters(BaseModel):
     grid_size_lambda: tuple[float, ...] = Field(min_length=1)
     grid_growth_value_lambda: tuple[float, ...] = Field(min_length=1)
     report_language: Literal["zh", "en"]
+    repull_sessions: int = Field(ge=0)
+    catch_up_limit_sessions: int = Field(ge=1)
+    run_log_days: int = Field(ge=1)
 
     @classmethod
     def load(cls, overrides: Mapping[str, Any] | None = None, path: Path | None = None) -> Self:
@@ -95,18 +98,18 @@ class Parameters(BaseModel):
     def hash(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of what the strategy uses; equal values, equal hash.
 
-        Numbers that only research uses (`use: research`) are left out: holdings do not depend on them.
+        Numbers the strategy does not use (`use: research`, `use: operations`) are left out: no holding depends on them.
         """
-        used = self.model_dump(mode="json", exclude=_research_names())
+        used = self.model_dump(mode="json", exclude=_unused_by_strategy())
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:12]
 
     def dbt_vars(self) -> dict[str, Any]:
         """The values SQL models read with `var()`, in JSON types."""
-        return self.model_dump(mode="json", exclude=_research_names())
+        return self.model_dump(mode="json", exclude=_unused_by_strategy())
 
 
 def describe_parameters(path: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Every parameter with its value, unit, reason, source and (where only research uses it) use, in file order."""
+    """Every parameter with its value, unit, reason, source and (where the strategy does not use it) use, in order."""
     text = path.read_text(encoding="utf-8") if path else _packaged_parameters()
     return yaml.safe_load(text)
 
@@ -117,8 +120,8 @@ def _packaged_parameters() -> str:
 
 
 @lru_cache(maxsize=1)
-def _research_names() -> set[str]:
-    return {name for name, entry in describe_parameters().items() if entry.get("use") == "research"}
+def _unused_by_strategy() -> set[str]:
+    return {name for name, entry in describe_parameters().items() if entry.get("use", "strategy") != "strategy"}
 
 
 class Deployment(BaseModel):

@@ -218,6 +218,23 @@ class Lake:
             frame = frame[frame[dataset.date_column] <= pd.Timestamp(end)]
         return frame.reset_index(drop=True)
 
+    def last_day(self, dataset: Dataset) -> date | None:
+        """Day of the newest row of a dated raw dataset; None where nothing was ingested."""
+        files = self.raw_files(dataset)
+        column = dataset.date_column
+        if not files or column is None:
+            return None
+        days = pq.read_table(files[-1], columns=[column])[column]
+        return pc.max(days).as_py()
+
+    def holds_day(self, dataset: Dataset, day: date) -> bool:
+        """Whether a dated raw dataset has rows of `day`."""
+        path = self.raw_folder(dataset) / f"{day.year}.parquet"
+        column = dataset.date_column
+        if not path.exists() or column is None:
+            return False
+        return pq.read_table(path, columns=[column], filters=[(column, "=", day)]).num_rows > 0
+
     def published_path(self, table: str) -> Path:
         """Parquet file of a published table."""
         return self.root / "published" / f"{table}.parquet"

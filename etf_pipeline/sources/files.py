@@ -146,6 +146,15 @@ class FilesSource:
             raise SourceError(f"{count} of the data contract in {self.folder}:\n" + "\n".join(violations))
         return notes
 
+    def files_of(self, dataset: str) -> list[Path]:
+        """Files the dataset would be read from, in the order they are read; none if it is absent.
+
+        Raises:
+            SourceError: the folder, the mapping or the names of the files leave no single answer.
+        """
+        self._refresh()
+        return self._paths(dataset)
+
     def _noted(self, name: str, violations: list[str]) -> dict[str, str]:
         if name == _CALENDAR:
             ignored = "; the file of this name is not read" if self._paths(name) else ""
