@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from etf_pipeline.automation import newest_evaluation
 from etf_pipeline.notify import FailedCheck, Notifier, checks_failed, lost, new_holdings, outcome, run_failed
 from etf_pipeline.resources.pipeline import Pipeline
 
@@ -56,8 +57,7 @@ def _check_failed() -> dg.SensorDefinition:
         before: dict[str, str] | None = json.loads(context.cursor) if context.cursor else None
         failing, begun = dict(before or {}), []
         for key, record in latest.items():
-            event = record.event.dagster_event if record.event else None
-            evaluation: Any = event.asset_check_evaluation_data if event else None
+            evaluation, _ = newest_evaluation(record)
             if evaluation is None:
                 # under way: what it was counts until it has ended
                 continue

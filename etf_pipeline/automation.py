@@ -415,13 +415,20 @@ def unmet_checks(instance: dg.DagsterInstance, graph: Any, assets: Sequence[dg.A
     unmet = []
     for key in sorted(keys):
         name = f"{key.asset_key.to_user_string()}:{key.name}"
-        event = latest[key].event if key in latest else None
-        evaluation = event.dagster_event.asset_check_evaluation_data if event and event.dagster_event else None
-        if event is None or evaluation is None or event.timestamp < made[key.asset_key]:
+        evaluation, judged_at = newest_evaluation(latest.get(key))
+        if evaluation is None or judged_at < made[key.asset_key]:
             unmet.append(f"{name} did not run on the newest data")
         elif not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
             unmet.append(f"{name} failed")
     return unmet
+
+
+def newest_evaluation(record: Any) -> tuple[dg.AssetCheckEvaluation | None, float]:
+    """Evaluation of a check's newest execution, and when it was; none while that is only planned."""
+    event = record.event if record else None
+    if event is None or event.dagster_event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        return None, 0.0
+    return event.dagster_event.asset_check_evaluation_data, event.timestamp
 
 
 def _graph(context: dg.SensorEvaluationContext) -> Any:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.test_utils import (
@@ -146,6 +147,13 @@ class Ticks:
         """An asset was made just now."""
         made = dg.AssetMaterialization(dg.AssetKey(key.split("/")), partition=partition)
         self.instance.report_runless_asset_event(made)
+
+    def plan(self, key: str, name: str) -> None:
+        """A run that will evaluate a check was started just now."""
+        planned = AssetCheckEvaluationPlanned(asset_key=dg.AssetKey(key.split("/")), check_name=name)
+        kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value
+        run_id = self.record("compute", status=dg.DagsterRunStatus.STARTED)
+        self.instance.report_dagster_event(DagsterEvent(kind, "compute", event_specific_data=planned), run_id)
 
     def judge(self, key: str, name: str, passed: bool, severity: str = "ERROR", **metadata: Any) -> None:
         """A check was evaluated just now."""

@@ -60,6 +60,16 @@ def test_checks_that_passed_in_the_meantime_are_not_told(ticks: Ticks, webhook: 
     assert tell(ticks, "check_failed", webhook) == []
 
 
+def test_a_check_under_way_is_what_it_was(ticks: Ticks, webhook: Webhook) -> None:
+    tell(ticks, "check_failed", webhook)
+    ticks.judge(*CHECK, False)
+    assert len(tell(ticks, "check_failed", webhook)) == 1
+    ticks.plan(*CHECK)
+    assert tell(ticks, "check_failed", webhook) == []
+    ticks.judge(*CHECK, False)
+    assert tell(ticks, "check_failed", webhook) == []
+
+
 def test_several_checks_are_one_message(ticks: Ticks, webhook: Webhook) -> None:
     tell(ticks, "check_failed", webhook)
     ticks.judge(*CHECK, False, "WARN")
