@@ -121,7 +121,7 @@ def run(
             console.print(f"  {dataset}: {note}", style="dim", markup=False)
         with atomic_path(pipeline.lake.root / "deployment.json") as temporary:
             temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
-        succeeded = _execute(deployment, compute=True)
+        succeeded = _execute(pipeline, compute=True)
         if not succeeded:
             raise typer.Exit(1)
         _show_coverage(pipeline.lake)
@@ -146,7 +146,7 @@ def check(lake: LakeDir = Path("lake")) -> None:
     """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
     with _clear_errors():
         deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
-        if not _execute(deployment, compute=False):
+        if not _execute(Pipeline(deployment), compute=False):
             raise typer.Exit(1)
 
 
@@ -191,8 +191,9 @@ def _dagster_home(lake: Path) -> Path:
     return home
 
 
-def _execute(deployment: Deployment, *, compute: bool) -> bool:
+def _execute(pipeline: Pipeline, *, compute: bool) -> bool:
     """Execute all assets with the checks of their data, or all checks alone; True if nothing failed that matters."""
+    deployment = pipeline.deployment
     os.environ["DAGSTER_HOME"] = str(_dagster_home(deployment.lake))
     import dagster as dg
     from dagster._core.utils import make_new_run_id
@@ -212,7 +213,7 @@ def _execute(deployment: Deployment, *, compute: bool) -> bool:
         warnings.catch_warnings(action="ignore"),
         dg.DagsterInstance.get() as instance,
     ):
-        job = build_defs(deployment).resolve_implicit_global_asset_job_def()
+        job = build_defs(pipeline=pipeline).resolve_implicit_global_asset_job_def()
         graph = job.asset_layer.asset_graph
         assets = set(graph.materializable_asset_keys) if compute else set()
         checks = set(graph.asset_check_keys)

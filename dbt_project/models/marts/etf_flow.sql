@@ -65,5 +65,8 @@ left join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
 left join dividends using (etf_code, trade_date)
 left join {{ ref('int_etf__split_event') }} as event
     on placed.etf_code = event.etf_code and placed.trade_date = event.share_date
-asof left join {{ ref('int_etf__split_event') }} as held_factor
-    on placed.etf_code = held_factor.etf_code and placed.trade_date >= held_factor.ex_date
+left join {{ splits_since('ex_date') }} as held_factor
+    on
+        placed.etf_code = held_factor.etf_code
+        and placed.trade_date >= held_factor.since
+        and placed.trade_date < held_factor.until
