@@ -32,6 +32,7 @@ ui: setup  ## Dagster UI on http://localhost:3000 over the same lake
 
 bench: setup
 	$(BIN)/python -m benchmarks.hp_filter
+	$(BIN)/python -m benchmarks.scale
 
 lock: ## pin what pyproject.toml resolves to, with hashes and without any index address
 	$(PYTHON) -m venv .venv-lock

@@ -133,7 +133,7 @@ def run(
             console.print(f"  {dataset}: {note}", style="dim", markup=False)
         with atomic_path(pipeline.lake.root / "deployment.json") as temporary:
             temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
-        if not _execute(deployment, "everything"):
+        if not _execute(pipeline, "everything"):
             raise typer.Exit(1)
         _show_coverage(pipeline.lake)
         _show_holdings(pipeline.lake, None)
@@ -158,7 +158,7 @@ def _run_as_of(
         }
     )
     console.print(f"Source [bold]{restored.source_label}[/] as ingested until {as_of:%Y-%m-%d %H:%M:%S} Shanghai time")
-    if not _execute(deployment, "results"):
+    if not _execute(Pipeline(deployment), "results"):
         raise typer.Exit(1)
     _show_holdings(restored, None)
     console.print(f"Results: [bold]{restored.catalogue}[/] (DuckDB)")
@@ -181,7 +181,7 @@ def check(lake: LakeDir = Path("lake")) -> None:
     """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
     with _clear_errors():
         deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
-        if not _execute(deployment, "checks"):
+        if not _execute(Pipeline(deployment), "checks"):
             raise typer.Exit(1)
 
 
@@ -257,11 +257,12 @@ def _dagster_home(lake: Path) -> Path:
     return home
 
 
-def _execute(deployment: Deployment, what: Literal["everything", "results", "checks"]) -> bool:
+def _execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"]) -> bool:
     """Execute assets and checks in this process with progress; True if nothing failed that matters.
 
     "everything" is all assets with the checks of their data, "results" the same without raw data, "checks" all checks.
     """
+    deployment = pipeline.deployment
     os.environ["DAGSTER_HOME"] = str(_dagster_home(deployment.lake))
     import dagster as dg
     from dagster._core.utils import make_new_run_id
@@ -281,7 +282,7 @@ def _execute(deployment: Deployment, what: Literal["everything", "results", "che
         warnings.catch_warnings(action="ignore"),
         dg.DagsterInstance.get() as instance,
     ):
-        job = build_defs(deployment).resolve_implicit_global_asset_job_def()
+        job = build_defs(pipeline=pipeline).resolve_implicit_global_asset_job_def()
         graph = job.asset_layer.asset_graph
         assets, checks = set(graph.materializable_asset_keys), set(graph.asset_check_keys)
         if what == "checks":

@@ -21,14 +21,16 @@ from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
 from etf_pipeline.settings import Deployment
 
 
-def build_defs(deployment: Deployment | None = None) -> dg.Definitions:
+def build_defs(deployment: Deployment | None = None, pipeline: Pipeline | None = None) -> dg.Definitions:
     """All assets, checks, jobs, schedules and sensors of one deployment; by default the one the environment names.
+
+    A `pipeline` already in use brings its deployment, and its source need not be read again.
 
     Raises:
         SettingsError: the environment or a parameter cannot be used.
     """
-    deployment = deployment or Deployment.from_env()
-    pipeline = Pipeline(deployment)
+    pipeline = pipeline or Pipeline(deployment or Deployment.from_env())
+    deployment = pipeline.deployment
     start = deployment.start or FIRST_DAY[deployment.source]
     jobs = automation_jobs(pipeline)
     return dg.Definitions(

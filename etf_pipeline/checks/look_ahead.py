@@ -323,15 +323,18 @@ def _constituents_were_known(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCh
     weights = pipeline.lake.read_raw(load_contract()["index_weight"], pipeline.deployment.end)
     set_key = ["index_code", "as_of_date"]
     known_at = weights.groupby(set_key)["available_at"].max().reset_index()
-    sets = {key: rows.unique() for key, rows in weights.groupby(set_key)["stock_code"]}
     held = held[held["week_end"].isin(weeks)]
-    broken = [held.iloc[:0]]
+    newest = [known_at.iloc[:0].assign(week_end=pd.Series(dtype=held["week_end"].dtype))]
     for week, decision in zip(weeks, decision_moments(weeks, p.decision_sessions_after, p.decision_time), strict=True):
         usable = known_at[known_at["available_at"] <= decision].sort_values("as_of_date")
-        newest = usable.drop_duplicates("index_code", keep="last")[set_key]
-        constituents = {stock for key in newest.itertuples(index=False, name=None) for stock in sets[key]}
-        broken.append(held[(held["week_end"] == week) & ~held["stock_code"].isin(constituents)])
-    return verdict(pd.concat(broken), len(held), weeks=len(weeks))
+        newest.append(usable.drop_duplicates("index_code", keep="last").assign(week_end=week))
+    in_use = pd.concat(newest)[[*set_key, "week_end"]]
+    # the few sets in use first: all of ten years are millions of rows
+    rows = weights[[*set_key, "stock_code"]].merge(in_use[set_key].drop_duplicates(), on=set_key)
+    constituents = rows.merge(in_use, on=set_key)[["week_end", "stock_code"]].drop_duplicates()
+    found = held.merge(constituents, on=["week_end", "stock_code"], how="left", indicator=True)
+    broken = found.loc[found.pop("_merge").eq("left_only")]
+    return verdict(broken, len(held), weeks=len(weeks))
 
 
 @dg.asset_check(name="ratios_of_their_week", asset=dg.AssetKey(["factors", "style_regime"]))

@@ -156,7 +156,8 @@ def _show(value: Any) -> str:
 def _examine_column(column: Column, frame: pd.DataFrame, findings: _Findings, last_day: pd.Timestamp) -> pd.Series:
     convert, rule, advice = _TYPES[column.type]
     if column.name not in frame:
-        return convert(pd.Series(None, pd.RangeIndex(len(frame)), dtype=object))
+        # converted empty and then lengthened: value by value, millions of missing ones would take seconds
+        return convert(pd.Series(dtype=object)).reindex(pd.RangeIndex(len(frame)))
     raw = _plain(frame[column.name])
     values = convert(raw)
     unreadable = values.isna() & raw.notna()

@@ -285,6 +285,8 @@ class FilesSource:
         except SourceError:  # reported with etf_info; without it any index may be in use
             return raw, []
         sums = outside_set_sum(rule, raw.assign(**{rule.of: pd.to_numeric(raw[rule.of], errors="coerce")}))
+        if not sums.notna().any():
+            return raw, []
         # a misspelt code tracks nothing either, but is to be mended, not left out; so is a file wrong from end to end
         is_code = raw["index_code"].astype("str").str.fullmatch(CODE_PATTERN).fillna(False).astype(bool)
         unused = sums.notna() & is_code & ~raw["index_code"].isin(tracked.dropna())

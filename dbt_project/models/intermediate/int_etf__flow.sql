@@ -53,16 +53,15 @@ judged as (
 settled as (
 
     select
-        * exclude (own_status),
+        judged.* exclude (own_status),
         -- shares that follow a split one file late
         case
-            when
-                own_status = 'none' and is_jump
-                and lag(own_status) over (partition by etf_code order by trade_date) = 'suspected'
-                then 'suspected'
-            else own_status
+            when judged.own_status = 'none' and judged.is_jump and suspected.trade_date is not null then 'suspected'
+            else judged.own_status
         end as split_status
     from judged
+    left join (select etf_code, trade_date from judged where own_status = 'suspected') as suspected
+        on judged.etf_code = suspected.etf_code and judged.previous_date = suspected.trade_date
 
 )
 

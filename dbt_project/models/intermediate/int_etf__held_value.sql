@@ -39,14 +39,8 @@ trades as (
 
 grid as (
 
-    select
-        universe.etf_code,
-        universe.index_code,
-        universe.theme_industry_code,
-        universe.is_enhanced,
-        session.trade_date,
-        session.week_end,
-        session.session_number
+    -- only the keys: as-of joins sort whatever they carry
+    select universe.etf_code, session.trade_date
     from universe
     inner join (select etf_code, min(trade_date) as first_date from shares group by all) as span using (etf_code)
     inner join {{ ref('stg_calendar__session') }} as session
@@ -59,7 +53,7 @@ grid as (
 
 with_shares as (
 
-    select grid.*, shares.shares, shares.trade_date as share_date, shares.session_number as share_session
+    select grid.*, shares.shares, shares.trade_date as share_date
     from grid
     asof join shares on grid.etf_code = shares.etf_code and grid.trade_date >= shares.known_date
 
@@ -90,29 +84,41 @@ with_split as (
         coalesce(case when with_price.is_nav then at_nav.cumulative_factor else at_trade.cumulative_factor end, 1)
         as price_factor
     from with_price
-    asof left join {{ ref('int_etf__split_event') }} as at_share
-        on with_price.etf_code = at_share.etf_code and with_price.share_date >= at_share.share_date
-    asof left join {{ ref('int_etf__split_event') }} as at_nav
-        on with_price.etf_code = at_nav.etf_code and with_price.price_date >= at_nav.share_date
-    asof left join {{ ref('int_etf__split_event') }} as at_trade
-        on with_price.etf_code = at_trade.etf_code and with_price.price_date >= at_trade.ex_date
+    left join {{ splits_since('share_date') }} as at_share
+        on
+            with_price.etf_code = at_share.etf_code
+            and with_price.share_date >= at_share.since
+            and with_price.share_date < at_share.until
+    left join {{ splits_since('share_date') }} as at_nav
+        on
+            with_price.etf_code = at_nav.etf_code
+            and with_price.price_date >= at_nav.since
+            and with_price.price_date < at_nav.until
+    left join {{ splits_since('ex_date') }} as at_trade
+        on
+            with_price.etf_code = at_trade.etf_code
+            and with_price.price_date >= at_trade.since
+            and with_price.price_date < at_trade.until
 
 )
 
 select
     valued.etf_code,
-    valued.index_code,
-    valued.theme_industry_code,
-    valued.is_enhanced,
+    universe.index_code,
+    universe.theme_industry_code,
+    universe.is_enhanced,
     valued.trade_date,
-    valued.week_end,
+    session.week_end,
     valued.share_date,
     valued.price_date,
     valued.is_nav,
     -- shares seen before a split and a price seen after it (or the reverse) are brought to one basis
     valued.shares * valued.price * valued.price_factor / valued.share_factor as held_value_cny
 from with_split as valued
+inner join universe using (etf_code)
+inner join {{ ref('stg_calendar__session') }} as session on valued.trade_date = session.trade_date
+inner join {{ ref('stg_calendar__session') }} as share_session on valued.share_date = share_session.trade_date
 inner join {{ ref('stg_calendar__session') }} as price_session on valued.price_date = price_session.trade_date
 where
-    valued.session_number - valued.share_session <= {{ var('share_value_age_limit_sessions') }}
-    and valued.session_number - price_session.session_number <= {{ var('share_value_age_limit_sessions') }}
+    session.session_number - share_session.session_number <= {{ var('share_value_age_limit_sessions') }}
+    and session.session_number - price_session.session_number <= {{ var('share_value_age_limit_sessions') }}

@@ -1,12 +1,8 @@
 with days as (
 
-    select etf_code, trade_date
-    from {{ ref('stg_etf__share') }}
-
-    union
-
-    select etf_code, trade_date
-    from {{ ref('int_etf__price') }}
+    select etf_code, trade_date, share.shares, price.unit_nav, price.close
+    from {{ ref('stg_etf__share') }} as share
+    full outer join {{ ref('int_etf__price') }} as price using (etf_code, trade_date)
 
 ),
 
@@ -14,8 +10,7 @@ with days as (
 placed as (
 
     select
-        days.etf_code,
-        days.trade_date,
+        days.*,
         info.asset_scope,
         case
             when info.etf_code is null then 'not in etf_info'
@@ -40,11 +35,11 @@ select
     placed.etf_code,
     placed.trade_date,
     placed.asset_scope,
-    share.shares,
-    price.unit_nav,
-    price.close,
-    share.shares * price.unit_nav as aum_cny,
-    share.shares * price.close as circulating_value_cny,
+    placed.shares,
+    placed.unit_nav,
+    placed.close,
+    placed.shares * placed.unit_nav as aum_cny,
+    placed.shares * placed.close as circulating_value_cny,
     flow.net_creation_cny,
     flow.net_subscription_cny,
     flow.previous_date as previous_observation_date,
@@ -59,11 +54,12 @@ select
     coalesce(held_factor.cumulative_factor, 1) as cumulative_split_factor,
     '{{ var("source_label") }}' as source
 from placed
-left join {{ ref('stg_etf__share') }} as share using (etf_code, trade_date)
-left join {{ ref('int_etf__price') }} as price using (etf_code, trade_date)
 left join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
 left join dividends using (etf_code, trade_date)
 left join {{ ref('int_etf__split_event') }} as event
     on placed.etf_code = event.etf_code and placed.trade_date = event.share_date
-asof left join {{ ref('int_etf__split_event') }} as held_factor
-    on placed.etf_code = held_factor.etf_code and placed.trade_date >= held_factor.ex_date
+left join {{ splits_since('ex_date') }} as held_factor
+    on
+        placed.etf_code = held_factor.etf_code
+        and placed.trade_date >= held_factor.since
+        and placed.trade_date < held_factor.until
