@@ -6,8 +6,8 @@ Everything is measured in this run, each step in a fresh process:
 2. look-through: the dbt models alone against bare DuckDB, pandas and polars on the same files, in turns; their results
    must agree before a ratio is printed;
 3. one day more: the next session appears in the source and `etf-pipeline run` is given again; then, from the same
-   state, the least that brings raw data, marts, factors and holdings up to date: only that session asked for, all checks
-   but those of Great Expectations, no analytics;
+   state, the least that brings raw data, marts, factors and holdings up to date: only that session asked for, all
+   checks but those of Great Expectations, no analytics;
 4. backfill: the raw data alone through Dagster's partitions, every partition of ten years in one run a kind.
 
     python -m benchmarks.scale [FOLDER]

@@ -24,10 +24,11 @@ DATES = [
     "2021-03-12",  # the week of a split nobody recorded
     "2023-05-26",
     "2024-02-08",  # the last session before a long holiday
+    "2026-06-12",  # soon after a short file
     "2026-08-21",
     "2026-10-16",
 ]
-FROM_NOTHING = ["2017-09-01", "2026-06-12"]  # both soon after a short file
+FROM_NOTHING = ["2017-09-01"]
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 TABLES = {"factor_scores": ["signal_date", "industry_code"], "strategy_holdings": ["signal_date", "rank"]}
 
