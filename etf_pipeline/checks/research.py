@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from etf_pipeline.checks.verdict import published, verdict
+from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import Pipeline
 
 _TOLERANCE = 1e-9
@@ -26,14 +27,16 @@ def research_checks() -> list[dg.AssetChecksDefinition]:
 def _held_as_published(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
     """The composite is back-tested with the industries and weights of strategy_holdings, on every date of either.
 
-    Dates after the last industry close have no history yet and are not compared.
+    Dates before the first industry close and after the last cannot be back-tested and are not compared.
     When it fails: one of the two tables is of other scores; materialise holdings and back-test again, all dates.
     """
     key = ["signal_date", "industry_code"]
     tested = published(pipeline, "backtest_industry", ["portfolio", "execution", *key, "weight"])
     tested = tested[(tested["portfolio"] == "composite") & (tested["execution"] == "signal_close")]
     held = published(pipeline, "strategy_holdings", [*key, "weight"])
-    held = held[held["signal_date"] <= tested["signal_date"].max()]
+    bars = pipeline.lake.read_raw(load_contract()["industry_bar"], pipeline.deployment.end)
+    closes = bars.loc[bars["scheme"] == pipeline.parameters.scheme, "trade_date"]
+    held = held[held["signal_date"].between(closes.min(), closes.max())]
     both = held.merge(tested[[*key, "weight"]], on=key, how="outer", suffixes=("_published", "_tested"))
     odd = ~(both["weight_published"] - both["weight_tested"]).abs().le(_TOLERANCE)
     return verdict(both[odd], len(both), tolerance=_TOLERANCE)

@@ -51,7 +51,7 @@ def etf_pipeline(*arguments: object, cwd: Path) -> Finished:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
     return Finished(done.returncode, done.stdout)

@@ -14,7 +14,7 @@ from tests.pipeline.harness import catalogue_rows, digests, etf_pipeline, folder
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crash")]
 
 RANGE = ("--start", "2023-01-01", "--end", "2024-03-29")
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 600
 
 
 def begun(path: Path) -> bool:

@@ -24,7 +24,7 @@ from tests.pipeline.harness import environment, readable_rows
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui")]
 
 START, END = date(2023, 8, 1), date(2023, 12, 29)
-PATIENCE_SECONDS = 270
+PATIENCE_SECONDS = 900
 ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
 
 ASSETS = "{ assetNodes { assetKey { path } isMaterializable isPartitioned } }"
