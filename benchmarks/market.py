@@ -1,15 +1,15 @@
 """A made-up market of full size as a folder of Parquet files in contract form, for `--source files`.
 
-1,300 ETFs over 2,500 sessions, 450 indices of about 110 stocks with a set of weights each month end, 5,500 stocks, 30
-industries and 4,000 active funds. Everything comes from one seed; no number is of a real security. One more session is
-simulated and kept back, so that `add_last_session` can let it appear as a vendor's next delivery would.
+1,300 ETFs over 2,500 sessions, 450 indices of 105 stocks on average with a set of weights each month end, 5,500
+stocks, 30 industries and 4,000 active funds. Everything comes from one seed; no number is of a real security. One more
+session is simulated and kept back, so that `add_last_session` can let it appear as a vendor's next delivery would.
 
     python -m benchmarks.market FOLDER
 """
 
 import sys
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _STOCK_ETFS = 1100
 _AT_START = 0.55
 """Part of the ETFs that is there from the first session; the others are launched evenly over the years."""
 _SIZES = (30, 50, 50, 100, 100, 300)
-"""Constituents of the indices in turn: 105 on average."""
+"""Constituents of the indices in turn: 105 on average; those of a hundred and more pick from all industries."""
 _MONTHS_BEFORE = 2
 _STYLE_INDICES = ("000300.SH", "000852.SH", "399370.SZ", "399371.SZ")
 _SUSPENDED = 10
@@ -48,11 +48,10 @@ class Days:
 @lru_cache(maxsize=1)
 def days() -> Days:
     shown = sessions_between(date(2010, 1, 1), LAST_DAY)[-SESSIONS - 1 :]
-    before = shown[0] - pd.DateOffset(months=_MONTHS_BEFORE)
+    first = (shown[0] - pd.DateOffset(months=_MONTHS_BEFORE)).replace(day=1)
     # the month under way has no end yet
-    every = sessions_between(before.replace(day=1).date(), LAST_DAY.replace(day=1))
-    ends = every[np.append(every.month[1:] != every.month[:-1], True)]
-    return Days(shown, ends[ends.month != LAST_DAY.month] if ends[-1].date() >= LAST_DAY.replace(day=1) else ends)
+    whole = sessions_between(first.date(), LAST_DAY.replace(day=1) - timedelta(days=1))
+    return Days(shown, whole[np.append(whole.month[1:] != whole.month[:-1], True)])
 
 
 def _random(stream: int) -> np.random.Generator:
@@ -249,8 +248,7 @@ def _etf_info() -> pa.Table:
             "list_date": _dates(sessions, state.first),
             "delist_date": [sessions[e].date() if e < len(sessions) else None for e in ends],
             "is_t0": (~stock).tolist(),
-        },
-        schema=None,
+        }
     )
 
 

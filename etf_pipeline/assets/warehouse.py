@@ -99,6 +99,8 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
                 )
             built = {r["unique_id"] for r in results if r["status"] == "success"}
             with duckdb.connect(lake.warehouse, read_only=True) as connection:
+                # it would write over the command's own output once a table takes seconds
+                connection.execute("SET enable_progress_bar = false")
                 for unique_id in sorted(built):
                     node = manifest["nodes"].get(unique_id)
                     if node and _layer(node) == "marts":

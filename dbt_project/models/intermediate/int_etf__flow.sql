@@ -3,7 +3,7 @@ with split_in_interval as (
     select
         observation.etf_code,
         observation.trade_date,
-        product(event.new_per_old) as split_factor,
+        product(event.new_per_old order by event.share_date) as split_factor,
         bool_or(event.is_inferred) as is_inferred
     from {{ ref('int_etf__observation') }} as observation
     inner join {{ ref('int_etf__split_event') }} as event

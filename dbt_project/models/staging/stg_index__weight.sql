@@ -10,6 +10,6 @@ select
     known_date,
     stock_code,
     weight,
-    regexp_matches(stock_code, '\.(SH|SZ|BJ)$') as is_a_share
+    right(stock_code, 3) in ('.SH', '.SZ', '.BJ') as is_a_share
 from known
 where weight > 0
