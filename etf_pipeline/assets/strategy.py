@@ -84,11 +84,10 @@ def holdings_ledger(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
     with lake.appending(HOLDINGS_LEDGER.name, HOLDINGS_LEDGER.schema) as (stored, append):
         ledger = stored.to_pandas(date_as_object=False)
         added = new_versions(ledger.drop(columns=["cause", "source"]), holdings, datetime.now(UTC))
+        restates = added["event"] != "published"
+        cause = _changes_since(pipeline, ledger["recorded_at"].max()) if restates.any() else None
+        added = added.assign(cause=np.where(restates, cause, None), source=lake.source_label)
         if len(added):
-            before = ledger["recorded_at"].max()
-            cause = _changes_since(pipeline, before) if len(ledger) else None
-            added = added.assign(cause=cause, source=lake.source_label)
-            added["cause"] = added["cause"].mask(added["event"] == "published")
             append(HOLDINGS_LEDGER.to_arrow(added))
     lake.build_catalogue()
     days = added.drop_duplicates("signal_date")

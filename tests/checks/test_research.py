@@ -26,7 +26,7 @@ def _of(portfolio: str, column: str, factor: float) -> Change:
 
 
 BROKEN: dict[str, list[tuple[str, Change]]] = {
-    "analytics/backtest_industry:held_as_published": [
+    "reports/report:held_as_published": [
         ("backtest_industry", _of("composite", "weight", 1.001)),
         ("backtest_industry", lambda f: f[f["signal_date"] > f["signal_date"].min()]),
         ("strategy_holdings", put("industry_code", "CI005099")),
