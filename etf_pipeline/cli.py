@@ -34,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+_RESEARCH_GROUPS = {"analytics", "reports"}
 
 Source = Annotated[str | None, typer.Option(help="Where data comes from: sample (synthetic, offline) or files.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of Parquet or CSV files, for --source files.")]
@@ -104,6 +105,9 @@ def run(
     start: Day = None,
     end: Day = None,
     overrides: Overrides = None,
+    research: Annotated[
+        bool, typer.Option(help="Also back-test, test the factors and write the report; the holdings do not need it.")
+    ] = True,
     as_of: Annotated[
         datetime | None,
         typer.Option(
@@ -119,7 +123,7 @@ def run(
     """
     with _clear_errors():
         if as_of:
-            _run_as_of(lake, as_of, scheme, end, overrides)
+            _run_as_of(lake, as_of, scheme, end, overrides, research)
             return
         began = time.monotonic()
         deployment = _deployment(lake, source, data, scheme, start, end, overrides)
@@ -133,7 +137,7 @@ def run(
             console.print(f"  {dataset}: {note}", style="dim", markup=False)
         with atomic_path(pipeline.lake.root / "deployment.json") as temporary:
             temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
-        if not _execute(pipeline, "everything"):
+        if not _execute(pipeline, "everything", research):
             raise typer.Exit(1)
         _show_coverage(pipeline.lake)
         _show_holdings(pipeline.lake, None)
@@ -141,7 +145,12 @@ def run(
 
 
 def _run_as_of(
-    folder: Path, as_of: datetime, scheme: str | None, end: datetime | None, overrides: list[str] | None
+    folder: Path,
+    as_of: datetime,
+    scheme: str | None,
+    end: datetime | None,
+    overrides: list[str] | None,
+    research: bool,
 ) -> None:
     """Compute everything but the raw data anew, in a lake inside the lake."""
     lake = _existing(folder)
@@ -158,7 +167,7 @@ def _run_as_of(
         }
     )
     console.print(f"Source [bold]{restored.source_label}[/] as ingested until {as_of:%Y-%m-%d %H:%M:%S} Shanghai time")
-    if not _execute(Pipeline(deployment), "results"):
+    if not _execute(Pipeline(deployment), "results", research):
         raise typer.Exit(1)
     _show_holdings(restored, None)
     console.print(f"Results: [bold]{restored.catalogue}[/] (DuckDB)")
@@ -257,10 +266,11 @@ def _dagster_home(lake: Path) -> Path:
     return home
 
 
-def _execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"]) -> bool:
+def _execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"], research: bool = True) -> bool:
     """Execute assets and checks in this process with progress; True if nothing failed that matters.
 
     "everything" is all assets with the checks of their data, "results" the same without raw data, "checks" all checks.
+    Without `research` the groups analytics and reports are left out.
     """
     deployment = pipeline.deployment
     os.environ["DAGSTER_HOME"] = str(_dagster_home(deployment.lake))
@@ -290,9 +300,11 @@ def _execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"
         else:
             # of the SQL, which is the same every day
             checks -= set(sql_unit_tests().check_keys)
-        if what == "results":
-            assets = {key for key in assets if key.path[0] != "raw"}
-            checks = {key for key in checks if key.asset_key.path[0] != "raw"}
+        left_out = {"raw"} if what == "results" else set()
+        if not research:
+            left_out |= _RESEARCH_GROUPS
+        assets = {key for key in assets if key.path[0] not in left_out}
+        checks = {key for key in checks if key.asset_key.path[0] not in left_out}
         task = progress.add_task("Starting", total=len(assets) + len(checks))
         job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
         instance.add_event_listener(run_id, _advance(progress, task))

@@ -85,8 +85,9 @@ def holdings_ledger(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
         ledger = stored.to_pandas(date_as_object=False)
         added = new_versions(ledger.drop(columns=["cause", "source"]), holdings, datetime.now(UTC))
         restates = added["event"] != "published"
-        cause = _changes_since(pipeline, ledger["recorded_at"].max()) if restates.any() else None
-        added = added.assign(cause=np.where(restates, cause, None), source=lake.source_label)
+        cause = _changes_since(pipeline, ledger["recorded_at"].max()) if restates.any() else ""
+        added = added.assign(cause=cause, source=lake.source_label)
+        added["cause"] = added["cause"].where(restates)
         if len(added):
             append(HOLDINGS_LEDGER.to_arrow(added))
     lake.build_catalogue()

@@ -2,13 +2,19 @@
 
 Here: translating the contract's rules into expectations and judging what the lake stores. Not here: a rule or bound of
 a dataset (`contract.yaml`). The gate in front of the lake refuses the same things in a new frame; this looks at all
-that is stored, whoever wrote it.
+that is stored, whoever wrote it. No rule spans two files of a dataset, so a file that passed, byte for byte, under the
+same rules is not judged again: after an evening's ingest only the files of the current year are.
 """
 
+import hashlib
+import importlib.metadata
+import json
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -18,6 +24,7 @@ import pyarrow.parquet as pq
 from etf_pipeline.checks.verdict import ERROR, WARN, markdown
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
 from etf_pipeline.core.calendar import SHANGHAI
+from etf_pipeline.resources.lake import Lake, atomic_path
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
 
@@ -56,14 +63,53 @@ def expectation_checks() -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.asset_key.path[-1] for key in context.selected_asset_check_keys}
-        batches = _batch_definition()
+        verdicts = _Verdicts(pipeline.lake)
         for dataset in contract.values():
             if dataset.name in selected:
-                yield _judge(dataset, pipeline, batches)
+                yield _judge(dataset, pipeline.lake, verdicts)
+        verdicts.save()
 
     return [raw_expectations]
 
 
+class _Verdicts:
+    """Files that passed, by their path in the lake: hash of their bytes and of the rules they passed under."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._path = lake.root / "build" / "expectations.json"
+        self._stored: dict[str, list[str]] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._seen: dict[str, list[str]] = {}
+
+    def passed(self, file: Path) -> bool:
+        # hashed before it is read: a file replaced in between is judged again next time
+        self._seen[self._name(file)] = [_file_hash(file), _rules_hash()]
+        return self._stored.get(self._name(file)) == self._seen[self._name(file)]
+
+    def record(self, file: Path) -> None:
+        self._stored[self._name(file)] = self._seen[self._name(file)]
+
+    def save(self) -> None:
+        """Two steps at once may lose each other's records, and then judge a file again."""
+        with atomic_path(self._path) as temporary:
+            temporary.write_text(json.dumps(self._stored, indent=0, sort_keys=True))
+
+    def _name(self, file: Path) -> str:
+        return str(file.relative_to(self._lake.root))
+
+
+def _file_hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@cache
+def _rules_hash() -> str:
+    rules = Path(__file__).read_bytes() + Path(__file__).parents[1].joinpath("contract.yaml").read_bytes()
+    return hashlib.sha256(rules + importlib.metadata.version("great-expectations").encode()).hexdigest()
+
+
+@cache
 def _batch_definition() -> "BatchDefinition":
     # imported here: it takes seven seconds, and only this step needs it
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
@@ -77,9 +123,9 @@ def _batch_definition() -> "BatchDefinition":
     )
 
 
-def _judge(dataset: Dataset, pipeline: Pipeline, batches: "BatchDefinition") -> dg.AssetCheckResult:
+def _judge(dataset: Dataset, lake: Lake, verdicts: _Verdicts) -> dg.AssetCheckResult:
     severity = ERROR if dataset.required else WARN
-    files = pipeline.lake.raw_files(dataset)
+    files = lake.raw_files(dataset)
     metadata: dict[str, Any] = {"available": bool(files)}
     if not files:
         reason = "required, but not in the lake" if dataset.required else "optional, and not in the lake"
@@ -87,13 +133,25 @@ def _judge(dataset: Dataset, pipeline: Pipeline, batches: "BatchDefinition") -> 
     odd = [f"{file.name}: {text}" for file in files for text in _schema_differences(dataset, pq.read_schema(file))]
     if odd:
         return _result(dataset, False, severity, {**metadata, "failed": odd, "failed_expectations": len(odd)})
-    frame = pipeline.lake.read_raw(dataset)
-    results = _validate(dataset, frame, batches)
+    changed = [file for file in files if not verdicts.passed(file)]
+    metadata |= {
+        "rows": sum(pq.read_metadata(file).num_rows for file in files),
+        "files": len(files),
+        "files_changed_since_they_passed": len(changed),
+        "failed_expectations": 0,
+    }
+    if not changed:
+        return _result(dataset, True, severity, metadata)
+    frame = lake.read_raw(dataset, files=changed)
+    results = _validate(dataset, frame)
     failed = [result for result in results if not result.success]
-    metadata |= {"rows": len(frame), "expectations": len(results), "failed_expectations": len(failed)}
+    metadata |= {"expectations": len(results), "failed_expectations": len(failed)}
     if failed:
         metadata["failed"] = markdown(pd.DataFrame([_describe(result) for result in failed]))
         metadata["failing_rows"] = dg.MetadataValue.md("\n\n".join(_rows(dataset, frame, r) for r in failed))
+    else:
+        for file in changed:
+            verdicts.record(file)
     return _result(dataset, not failed, severity, metadata)
 
 
@@ -121,7 +179,8 @@ def _schema_differences(dataset: Dataset, stored: Any) -> Iterator[str]:
             yield f"column {name} is {stored.field(name).type}, not {wanted.field(name).type}"
 
 
-def _validate(dataset: Dataset, frame: pd.DataFrame, batches: "BatchDefinition") -> list["ExpectationValidationResult"]:
+def _validate(dataset: Dataset, frame: pd.DataFrame) -> list["ExpectationValidationResult"]:
+    batches = _batch_definition()
     import great_expectations as gx
     import great_expectations.expectations as gxe
 

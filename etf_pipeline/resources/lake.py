@@ -206,9 +206,12 @@ class Lake:
             raise LakeError(f"lake {self.root} held nothing at {moment:%Y-%m-%d %H:%M:%S %Z}")
         return restored
 
-    def read_raw(self, dataset: Dataset, end: date | None = None) -> pd.DataFrame:
-        """All rows of a raw dataset, those after `end` left out; an empty frame where nothing was ingested."""
-        files = self.raw_files(dataset)
+    def read_raw(self, dataset: Dataset, end: date | None = None, files: Sequence[Path] | None = None) -> pd.DataFrame:
+        """All rows of a raw dataset, those after `end` left out; an empty frame where nothing was ingested.
+
+        `files` narrows it to some of its files.
+        """
+        files = self.raw_files(dataset) if files is None else files
         if not files:
             return dataset.schema.empty_table().to_pandas()
         frame = pa.concat_tables([pq.read_table(f, schema=dataset.schema) for f in files]).to_pandas(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etf_pipeline.assets.raw import raw_assets
-from etf_pipeline.checks.expectations import expectation_checks
+from etf_pipeline.checks.expectations import _rules_hash, expectation_checks
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
@@ -188,3 +188,32 @@ def test_a_partition_of_one_dataset_is_checked(tmp_path: Path) -> None:
     (evaluation,) = result.get_asset_check_evaluations()
     assert evaluation.passed
     assert evaluation.metadata["rows"].value == 5
+
+
+def _changed(results: Results, name: str) -> object:
+    return results[name].metadata["files_changed_since_they_passed"].value
+
+
+def test_what_passed_is_not_judged_again_until_it_changes(lake_copy: Callable[[], Pipeline]) -> None:
+    pipeline, dataset = lake_copy(), CONTRACT["etf_share"]
+    verdicts = pipeline.lake.root / "build" / "expectations.json"
+    verdicts.unlink(missing_ok=True)
+    file = pipeline.lake.raw_files(dataset)[-1]
+    first = by_dataset(pipeline, "etf_share", "etf_nav")
+    assert _changed(first, "etf_share") == len(pipeline.lake.raw_files(dataset))
+    again = by_dataset(pipeline, "etf_share", "etf_nav")
+    assert [(_changed(again, name), again[name].passed) for name in again] == [(0, True)] * 2
+
+    sound = file.read_bytes()
+    tamper(file, put("shares", -1.0))
+    # a file that failed is never remembered: it fails as often as it is asked
+    for _ in range(2):
+        broken = by_dataset(pipeline, "etf_share", "etf_nav")
+        assert [broken["etf_share"].passed, broken["etf_nav"].passed] == [False, True]
+        assert [_changed(broken, "etf_share"), _changed(broken, "etf_nav")] == [1, 0]
+    file.write_bytes(sound)
+    assert _changed(by_dataset(pipeline, "etf_share"), "etf_share") == 0
+
+    # other rules: nothing that is remembered counts
+    verdicts.write_text(verdicts.read_text().replace(_rules_hash(), "0" * 64))
+    assert _changed(by_dataset(pipeline, "etf_share"), "etf_share") == len(pipeline.lake.raw_files(dataset))

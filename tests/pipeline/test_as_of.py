@@ -38,7 +38,7 @@ def published(lake: Path) -> dict[str, str]:
 def test_a_revision_is_told_and_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBT_EXCLUDE_RESOURCE_TYPES", "test unit_test")
     folder = tmp_path / "lake"
-    first = etf_pipeline("run", "--lake", folder, "--start", START, "--end", END, cwd=tmp_path)
+    first = etf_pipeline("run", "--no-research", "--lake", folder, "--start", START, "--end", END, cwd=tmp_path)
     assert first.code == 0, first.output
     before, moment = published(folder), datetime.now(ZoneInfo("Asia/Shanghai"))
     ledger = pd.read_parquet(folder / "ledger" / "holdings_ledger.parquet")
@@ -67,7 +67,9 @@ def test_a_revision_is_told_and_undone(tmp_path: Path, monkeypatch: pytest.Monke
     after = published(folder)
     assert after["published/strategy_holdings.parquet"] != before["published/strategy_holdings.parquet"]
 
-    repeated = etf_pipeline("run", "--lake", folder, "--as-of", f"{moment:%Y-%m-%dT%H:%M:%S}", cwd=tmp_path)
+    repeated = etf_pipeline(
+        "run", "--no-research", "--lake", folder, "--as-of", f"{moment:%Y-%m-%dT%H:%M:%S}", cwd=tmp_path
+    )
     assert repeated.code == 0, repeated.output
     assert "Holdings of signal 2023-07-21" in repeated.output
     (earlier,) = (folder / "as_of").iterdir()

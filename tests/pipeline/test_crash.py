@@ -52,7 +52,7 @@ def run_until(name: str, lake: Path, log: Path) -> None:
     """Run up to the moment of that name, and no further."""
     moment = MOMENTS[name]
     assert not moment(lake), f"{name}: has passed already"
-    process = start_etf_pipeline("run", "--lake", lake, *RANGE, cwd=lake.parent, log=log)
+    process = start_etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=lake.parent, log=log)
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not moment(lake):
@@ -75,7 +75,7 @@ def check_whole(lake: Path) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    run = etf_pipeline("run", "--lake", folder / "lake", *RANGE, cwd=folder)
+    run = etf_pipeline("run", "--no-research", "--lake", folder / "lake", *RANGE, cwd=folder)
     assert run.code == 0, run.output
     assert "Holdings of signal 2024-03-29" in run.output
     check_whole(folder / "lake")
@@ -92,7 +92,7 @@ def test_killed_at_every_stage(undisturbed: dict[str, str], tmp_path: Path) -> N
     # what a kill in the middle of a write leaves, in case none of these kills met one
     for file in ("raw/etf_bar/.2023.parquet.1.tmp", "published/.etf_flow.parquet.1.tmp", ".etf.duckdb.1.tmp"):
         (lake / file).write_bytes(b"PAR1 half a file")
-    run = etf_pipeline("run", "--lake", lake, *RANGE, cwd=tmp_path)
+    run = etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=tmp_path)
     assert run.code == 0, run.output
     assert digests(lake) == undisturbed
     check_whole(lake)

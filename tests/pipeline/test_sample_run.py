@@ -200,7 +200,7 @@ def test_a_lake_of_the_sample_refuses_files(sample_lake: Path, valid_folder: Pat
 def test_a_lake_of_files_refuses_the_sample(valid_folder: Path, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     # ten sessions are too few to publish a date: the blocking check says so and nothing is held
-    run = etf_pipeline("run", "--data", valid_folder, "--lake", lake, cwd=tmp_path)
+    run = etf_pipeline("run", "--no-research", "--data", valid_folder, "--lake", lake, cwd=tmp_path)
     assert run.code == 1, run.output
     assert "Source files (valid)" in run.output
     assert "SYNTHETIC" not in run.output

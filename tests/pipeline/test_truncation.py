@@ -74,7 +74,7 @@ def test_later_data_change_nothing(
 
 @pytest.mark.parametrize("day", FROM_NOTHING)
 def test_a_run_that_ends_that_day(sample_lake: Path, day: str, tmp_path: Path) -> None:
-    run = etf_pipeline("run", "--lake", tmp_path / "lake", "--end", day, cwd=tmp_path)
+    run = etf_pipeline("run", "--no-research", "--lake", tmp_path / "lake", "--end", day, cwd=tmp_path)
     assert run.code == 0, run.output
     newest = pd.read_parquet(tmp_path / "lake" / "raw" / "etf_share" / f"{day[:4]}.parquet")["trade_date"].max()
     assert newest == date.fromisoformat(day)
