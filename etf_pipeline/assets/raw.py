@@ -3,7 +3,6 @@
 Here: asking the source for a range of partitions and writing it. Not here: any repair or computation.
 """
 
-from collections.abc import Mapping
 from datetime import date
 
 import dagster as dg
@@ -59,7 +58,11 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
         if dataset.name == "trading_calendar":
             start, end = frame["trade_date"].min().date(), frame["trade_date"].max().date()
         pipeline.lake.write_raw(dataset, frame, start, end)
-        return dg.MaterializeResult(metadata=_metadata(dataset, frame, pipeline.source.label, note))
+        metadata = _metadata(dataset, frame, pipeline.source.label, note)
+        if context.has_partition_key_range:
+            # Dagster stores it with each of thousands of partitions, none of which it is the preview of
+            del metadata["preview"]
+        return dg.MaterializeResult(metadata=metadata)
 
     return ingest
 
@@ -74,7 +77,7 @@ def _fetch(source: Source, dataset: Dataset, start: date, end: date) -> pd.DataF
 
 def _metadata(
     dataset: Dataset, frame: pd.DataFrame, label: str, note: str | None
-) -> Mapping[str, dg.MetadataValue | str | int | bool]:
+) -> dict[str, dg.MetadataValue | str | int | bool]:
     metadata: dict[str, dg.MetadataValue | str | int | bool] = {
         "available": True,
         "source": label,

@@ -58,7 +58,7 @@ def run_until(name: str, lake: Path, log: Path) -> None:
         while not moment(lake):
             assert process.poll() is None, f"{name}: ended before:\n{log.read_text()[-3000:]}"
             assert time.monotonic() < deadline, f"{name}: never came"
-            time.sleep(0.002)
+            time.sleep(0.01)
     finally:
         kill_group(process)
 
