@@ -1,8 +1,11 @@
-"""What test folders share: a lake of the sample and a folder of valid files, each made once per process."""
+"""What test folders share, each made once per process: a lake of the sample, a folder of valid files, a browser."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.pipeline.harness import Finished, etf_pipeline
 from tests.sources.folder import write_valid_folder
@@ -27,3 +30,18 @@ def sample_lake(sample_run: tuple[Path, Finished]) -> Path:
 def valid_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small folder of files without any fault. No test may change it."""
     return write_valid_folder(tmp_path_factory.mktemp("files") / "valid")
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser without a window; tests that need one skip where none is installed."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

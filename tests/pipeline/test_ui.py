@@ -1,4 +1,4 @@
-"""What the Dagster UI does: a web server and a daemon over the lake, driven through GraphQL like a browser does."""
+"""The Dagster UI: a web server and a daemon over the lake, driven as its pages do, and in a real browser."""
 
 import json
 import os
@@ -11,13 +11,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from playwright.sync_api import Browser, Page
 
+from etf_pipeline.reports import THUMBNAILS
 from etf_pipeline.settings import Deployment
 from tests.pipeline.harness import environment, readable_rows
 
@@ -41,6 +44,7 @@ query ($id: String!) {
     ... on PartitionBackfill { status error { message } runs(limit: 100) { id status assetSelection { path } } }
   }
 }"""
+BACKFILLS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { id } } } }"
 RUN_FAILURES = """
 query ($id: ID!) {
   logsForRun(runId: $id) {
@@ -57,7 +61,7 @@ STATE = """{ assetNodes {
 } }"""
 
 
-class Browser:
+class Client:
     """GraphQL over HTTP."""
 
     def __init__(self, port: int) -> None:
@@ -101,62 +105,83 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for_answer(browser: Browser, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_answer(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 90
     while True:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         try:
-            browser.ask("{ version }")
+            client.ask("{ version }")
             return
         except (OSError, AssertionError):
             time.sleep(0.2)
 
 
-def reasons(browser: Browser, runs: list[dict[str, Any]]) -> str:
+def reasons(client: Client, runs: list[dict[str, Any]]) -> str:
     events = [
         event
         for run in runs
         if run["status"] != "SUCCESS"
-        for event in browser.ask(RUN_FAILURES, id=run["id"])["logsForRun"]["events"]
+        for event in client.ask(RUN_FAILURES, id=run["id"])["logsForRun"]["events"]
         if event
     ]
     return json.dumps(events, indent=1, ensure_ascii=False)[:4000]
 
 
+@dataclass(frozen=True)
+class Materialized:
+    """A running web server over a lake on which everything was materialised from the UI."""
+
+    client: Client
+    url: str
+    home: Path
+    backfill: dict[str, Any]
+
+    @property
+    def lake(self) -> Path:
+        return self.home / "lake"
+
+    @property
+    def failures(self) -> str:
+        """What went wrong in its runs, for messages."""
+        return reasons(self.client, self.backfill["runs"])
+
+
+def wait_for_end(client: Client, backfill_id: str) -> dict[str, Any]:
+    """The backfill once it has ended."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        backfill = client.ask(PROGRESS, id=backfill_id)["partitionBackfillOrError"]
+        if backfill["status"] in ENDED:
+            return backfill
+        assert time.monotonic() < deadline, f"not done: {backfill}"
+        time.sleep(0.5)
+
+
 @pytest.fixture(scope="module")
-def materialized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Path, dict[str, Any], str]]:
-    """Everything materialised from the UI on a lake that did not exist: browser, lake, the backfill, and failures."""
+def materialized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materialized]:
+    """Everything materialised from the UI on a lake that did not exist."""
     home = tmp_path_factory.mktemp("ui")
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    # without the limits of the packaged file, which lets one run wait for another
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
     deployment = Deployment(lake=home / "lake", start=START, end=END)
     settings = environment(**deployment.to_env(), DAGSTER_HOME=str(home))
     port = free_port()
-    browser = Browser(port)
+    client = Client(port)
     web = ("-m", "etf_pipeline.definitions", "-h", "127.0.0.1", "-p", str(port))
     with started("dagster-webserver", *web, home=home, settings=settings) as server:
-        wait_for_answer(browser, server, home / "dagster-webserver.log")
-        keys = [n["assetKey"] for n in browser.ask(ASSETS)["assetNodes"] if n["isMaterializable"]]
-        launched = browser.ask(MATERIALIZE_ALL, keys=keys)["launchPartitionBackfill"]
+        wait_for_answer(client, server, home / "dagster-webserver.log")
+        keys = [n["assetKey"] for n in client.ask(ASSETS)["assetNodes"] if n["isMaterializable"]]
+        launched = client.ask(MATERIALIZE_ALL, keys=keys)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         # the daemon looks for backfills when it starts, and then twice a minute
-        with started("dagster-daemon", "run", "-m", "etf_pipeline.definitions", home=home, settings=settings) as daemon:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while True:
-                backfill = browser.ask(PROGRESS, id=launched["backfillId"])["partitionBackfillOrError"]
-                if backfill["status"] in ENDED:
-                    break
-                assert daemon.poll() is None, (home / "dagster-daemon.log").read_text()
-                assert time.monotonic() < deadline, f"not done: {backfill}"
-                time.sleep(0.5)
-        yield browser, home / "lake", backfill, reasons(browser, backfill["runs"])
-
-
-Materialized = tuple[Browser, Path, dict[str, Any], str]
+        with started("dagster-daemon", "run", "-m", "etf_pipeline.definitions", home=home, settings=settings):
+            backfill = wait_for_end(client, launched["backfillId"])
+            yield Materialized(client, f"http://127.0.0.1:{port}", home, backfill)
 
 
 def test_materialize_all_succeeds(materialized: Materialized) -> None:
-    _, _, backfill, failures = materialized
+    backfill, failures = materialized.backfill, materialized.failures
     assert backfill["error"] is None
     assert backfill["status"] == "COMPLETED_SUCCESS", failures
     assert {run["status"] for run in backfill["runs"]} == {"SUCCESS"}, failures
@@ -165,8 +190,8 @@ def test_materialize_all_succeeds(materialized: Materialized) -> None:
 
 
 def test_every_asset_and_partition_is_materialized(materialized: Materialized) -> None:
-    browser, _, _, failures = materialized
-    nodes = browser.ask(STATE)["assetNodes"]
+    client, failures = materialized.client, materialized.failures
+    nodes = client.ask(STATE)["assetNodes"]
     assert len(nodes) > 50
     without = [node["assetKey"]["path"] for node in nodes if not node["assetMaterializations"]]
     assert without == [], failures
@@ -179,10 +204,10 @@ def test_every_asset_and_partition_is_materialized(materialized: Materialized) -
 
 
 def test_every_check_was_executed(materialized: Materialized) -> None:
-    browser, _, _, failures = materialized
+    client, failures = materialized.client, materialized.failures
     checks = {
         f"{'/'.join(node['assetKey']['path'])}: {check['name']}": check["executionForLatestMaterialization"]
-        for node in browser.ask(STATE)["assetNodes"]
+        for node in client.ask(STATE)["assetNodes"]
         for check in node["assetChecksOrError"].get("checks", [])
     }
     assert len(checks) > 100
@@ -198,9 +223,71 @@ def test_every_check_was_executed(materialized: Materialized) -> None:
 
 
 def test_holdings_are_published(materialized: Materialized) -> None:
-    _, lake, _, failures = materialized
+    lake, failures = materialized.lake, materialized.failures
     assert "published/strategy_holdings.parquet" in readable_rows(lake), failures
     holdings = pd.read_parquet(lake / "published" / "strategy_holdings.parquet")
     assert holdings["signal_date"].max() == END
     assert (holdings.groupby("signal_date").size() == 6).all()
     assert set(holdings["source"]) == {"sample (SYNTHETIC)"}
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, materialized: Materialized) -> Iterator[Page]:
+    """A window on the UI; at the end nothing may have gone wrong in it."""
+    complaints: list[str] = []
+    page = browser.new_page(viewport={"width": 1500, "height": 950}, base_url=materialized.url)
+    page.set_default_timeout(60_000)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def test_the_graph_is_drawn_by_layers(page: Page) -> None:
+    page.goto("/asset-groups/")
+    drawn = page.locator("svg")
+    layers = ("raw", "staging", "intermediate", "marts", "factors", "strategy", "analytics", "reports")
+    for layer in layers:
+        drawn.get_by_text(layer, exact=True).first.wait_for()
+
+
+def test_charts_of_the_report_are_in_its_metadata(page: Page) -> None:
+    page.goto("/assets/reports/report")
+    shown = page.get_by_text("[Show Markdown]")
+    shown.first.wait_for()
+    assert shown.count() == len(THUMBNAILS)
+    for number in range(shown.count()):
+        shown.nth(number).click()
+        picture = page.locator('img[src^="data:image/png"]')
+        picture.wait_for()
+        assert picture.evaluate("image => image.naturalWidth") >= 600
+        page.get_by_role("button", name="Close").click()
+        picture.wait_for(state="detached")
+
+
+def test_checks_are_listed_with_their_outcome(page: Page) -> None:
+    page.goto("/assets/factors/factor_scores?view=checks")
+    for name in ("decided_in_time", "ranks_follow_composite", "withheld_exactly"):
+        page.get_by_text(name, exact=True).first.wait_for()
+    assert page.get_by_text("Succeeded", exact=True).count() >= 6
+
+
+def test_a_backfill_is_launched_from_the_page_of_an_asset(page: Page, materialized: Materialized) -> None:
+    before = set(backfills(materialized.client))
+    page.goto("/assets/raw/etf_share?view=partitions")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    partitions = dialog.get_by_placeholder("ex:")
+    partitions.fill("[2023-12-18...2023-12-29]")
+    partitions.press("Enter")
+    dialog.get_by_text("10 partitions").wait_for()
+    dialog.get_by_role("button", name="Launch backfill").click()
+    dialog.wait_for(state="detached")
+    (launched,) = set(backfills(materialized.client)) - before
+    backfill = wait_for_end(materialized.client, launched)
+    assert backfill["status"] == "COMPLETED_SUCCESS", reasons(materialized.client, backfill["runs"])
+    assert [run["assetSelection"] for run in backfill["runs"]] == [[{"path": ["raw", "etf_share"]}]]
+
+
+def backfills(client: Client) -> list[str]:
+    return [b["id"] for b in client.ask(BACKFILLS)["partitionBackfillsOrError"]["results"]]
