@@ -41,9 +41,11 @@ def squeeze(text: str) -> str:
     return "".join(text.split())
 
 
-def etf_pipeline(*arguments: object, cwd: Path) -> Finished:
-    """Run the console command to its end."""
+def etf_pipeline(*arguments: object, cwd: Path, largest_file: int | None = None) -> Finished:
+    """Run the console command to its end; no file can grow beyond `largest_file` bytes, as on a disk that is full."""
     command = [*ENTRY, *map(str, arguments)]
+    if largest_file:
+        command = ["prlimit", f"--fsize={largest_file}", *command]
     done = subprocess.run(
         command,
         cwd=cwd,

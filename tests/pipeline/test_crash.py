@@ -1,6 +1,7 @@
 """A run killed at any moment leaves whole files, and the run after it the same bytes as if nothing had happened."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -97,3 +98,30 @@ def test_killed_at_every_stage(undisturbed: dict[str, str], tmp_path: Path) -> N
     assert digests(lake) == undisturbed
     check_whole(lake)
     assert "Holdings of signal 2024-03-29" in run.output
+
+
+def test_two_runs_at_once(undisturbed: dict[str, str], tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    logs = [tmp_path / "first.log", tmp_path / "second.log"]
+    runs = [start_etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=tmp_path, log=log) for log in logs]
+    for run, log in zip(runs, logs, strict=True):
+        assert run.wait(PATIENCE_SECONDS) == 0, log.read_text()
+    assert digests(lake) == undisturbed
+    check_whole(lake)
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed")
+@pytest.mark.parametrize(
+    ("largest_file", "failing"),
+    [(100_000, "raw__etf_bar"), (3_000_000, "warehouse")],
+    ids=["raw file", "warehouse"],
+)
+def test_a_full_disk(undisturbed: dict[str, str], largest_file: int, failing: str, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    run = etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=tmp_path, largest_file=largest_file)
+    assert run.code == 1, run.output
+    assert f"{failing} failed" in run.output
+    assert "what was published before stays" in run.output
+    check_whole(lake)
+    assert digests(lake).items() <= undisturbed.items()
+    assert not any(lake.glob("published/*.parquet"))

@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui")]
 
 START, END = date(2023, 8, 1), date(2023, 12, 29)
 PATIENCE_SECONDS = 900
+DAEMON = ("dagster-daemon", "run", "-m", "etf_pipeline.definitions")
 ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
 
 ASSETS = "{ assetNodes { assetKey { path } isMaterializable isPartitioned } }"
@@ -135,6 +136,8 @@ class Materialized:
     client: Client
     url: str
     home: Path
+    settings: dict[str, str]
+    daemon: subprocess.Popen[bytes]
     backfill: dict[str, Any]
 
     @property
@@ -175,9 +178,9 @@ def materialized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materiali
         launched = client.ask(MATERIALIZE_ALL, keys=keys)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         # the daemon looks for backfills when it starts, and then twice a minute
-        with started("dagster-daemon", "run", "-m", "etf_pipeline.definitions", home=home, settings=settings):
+        with started(*DAEMON, home=home, settings=settings) as daemon:
             backfill = wait_for_end(client, launched["backfillId"])
-            yield Materialized(client, f"http://127.0.0.1:{port}", home, backfill)
+            yield Materialized(client, f"http://127.0.0.1:{port}", home, settings, daemon, backfill)
 
 
 def test_materialize_all_succeeds(materialized: Materialized) -> None:
@@ -272,7 +275,7 @@ def test_checks_are_listed_with_their_outcome(page: Page) -> None:
     assert page.get_by_text("Succeeded", exact=True).count() >= 6
 
 
-def test_a_backfill_is_launched_from_the_page_of_an_asset(page: Page, materialized: Materialized) -> None:
+def test_a_backfill_of_a_page_outlives_the_daemon(page: Page, materialized: Materialized) -> None:
     before = set(backfills(materialized.client))
     page.goto("/assets/raw/etf_share?view=partitions")
     page.get_by_role("button", name="Materialize").first.click()
@@ -284,7 +287,10 @@ def test_a_backfill_is_launched_from_the_page_of_an_asset(page: Page, materializ
     dialog.get_by_role("button", name="Launch backfill").click()
     dialog.wait_for(state="detached")
     (launched,) = set(backfills(materialized.client)) - before
-    backfill = wait_for_end(materialized.client, launched)
+    materialized.daemon.kill()
+    materialized.daemon.wait()
+    with started(*DAEMON, home=materialized.home, settings=materialized.settings):
+        backfill = wait_for_end(materialized.client, launched)
     assert backfill["status"] == "COMPLETED_SUCCESS", reasons(materialized.client, backfill["runs"])
     assert [run["assetSelection"] for run in backfill["runs"]] == [[{"path": ["raw", "etf_share"]}]]
 
