@@ -43,7 +43,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
         },
     )
     def ingest(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
-        note = pipeline.source_notes.get(dataset.name)
+        notes = pipeline.source_notes
         start, end = selected_window(context) or pipeline.span
         if dataset.date_column is not None and pipeline.deployment.end:
             end = min(end, pipeline.deployment.end)
@@ -59,7 +59,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
         if dataset.name == "trading_calendar":
             start, end = frame["trade_date"].min().date(), frame["trade_date"].max().date()
         pipeline.lake.write_raw(dataset, frame, start, end)
-        return dg.MaterializeResult(metadata=_metadata(dataset, frame, pipeline.source.label, note))
+        return dg.MaterializeResult(metadata=_metadata(dataset, frame, pipeline.source.label, notes.get(dataset.name)))
 
     return ingest
 
