@@ -246,7 +246,12 @@ class AkshareClient:
         return self._clock()
 
     def call(
-        self, function: str, *, since: datetime | None = None, until: datetime | None = None, **arguments: str
+        self,
+        function: str,
+        arguments: Mapping[str, str],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> Answer:
         """The table of `function`, its columns as `functions.py` lists them; no rows where the vendor has none.
 
@@ -260,10 +265,10 @@ class AkshareClient:
             NotStored: nothing stored will do, and nothing may be requested.
             Unavailable: no answer within the deadline, a refusal or a block page, again after repetitions.
         """
-        return self._retrying(self._once, FUNCTIONS[function], since, until, arguments)
+        return self._retrying(self._once, FUNCTIONS[function], arguments, since, until)
 
     def _once(
-        self, function: Function, since: datetime | None, until: datetime | None, arguments: Mapping[str, str]
+        self, function: Function, arguments: Mapping[str, str], since: datetime | None, until: datetime | None
     ) -> Answer:
         exchange = _Exchange(self._responses, function.name, None if self._offline else since, until, self._offline)
         call = {"function": function.name, "arguments": dict(arguments), "html": function.reads_html}

@@ -124,7 +124,8 @@ def index_codes(listed: pd.DataFrame) -> Mapping[str, str]:
         [listed[["指数代码", column]].set_axis(["code", "name"], axis="columns") for column in ("指数全称", "指数简称")]
     ).dropna()
     pairs = pairs.assign(code=pairs["code"].map(index_code), name=pairs["name"].map(plain_index_name)).drop_duplicates()
-    return _KNOWN_INDEXES | pairs[~pairs.duplicated("name", keep=False)].set_index("name")["code"].to_dict()
+    pairs = pairs[~pairs.duplicated("name", keep=False)]
+    return _KNOWN_INDEXES | dict(zip(pairs["name"], pairs["code"], strict=True))
 
 
 def plain_index_name(name: str) -> str:
@@ -248,7 +249,7 @@ def csi_valuations(bars: pd.DataFrame, yields: pd.DataFrame, code: str) -> pd.Da
 
 
 def csi_weights(frame: pd.DataFrame, code: str) -> pd.DataFrame:
-    """index_weight of one index from `index_stock_cons_weight_csindex`: percent. The exchange's name gives the suffix."""
+    """index_weight of one index from `index_stock_cons_weight_csindex`: percent. The exchange's name is the suffix."""
     exchanges = {"上海": ".SH", "深圳": ".SZ", "北京": ".BJ", "香港": ".HK"}
     found = frame["交易所"].astype("str").str.extract(f"({'|'.join(exchanges)})", expand=False)
     stocks = frame["成分券代码"].astype("str")

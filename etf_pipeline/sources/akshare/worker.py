@@ -138,7 +138,7 @@ class _Direct(requests.Session):
         super().__init__()
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
-    def get_adapter(self, url: str | bytes) -> requests.adapters.BaseAdapter:
+    def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
         return type(self)._adapter_of(self, url)
 
 
@@ -198,7 +198,7 @@ def _functions() -> Callable[[str], Callable[..., pd.DataFrame]]:
     import akshare.fund.fund_fhsp_em as distributions
 
     # this module evaluates what the server sends; it sends literals, and literals are all it shall get
-    distributions.eval = ast.literal_eval  # type: ignore[attr-defined]
+    distributions.eval = ast.literal_eval
     return lambda name: fund_holders if name == "fund_holders" else getattr(akshare, name)
 
 
