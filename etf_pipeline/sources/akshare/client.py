@@ -36,7 +36,6 @@ _KEPT_VARIABLES = (
     *(name for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for name in (upper, upper.lower())),
 )
 _START_SECONDS = 120.0
-_ATTEMPTS = 3
 _RETRY_AFTER_SECONDS = 600.0
 
 
@@ -210,8 +209,8 @@ class _Exchange:
 class AkshareClient:
     """Tables of AKShare's functions, each answer stored below `responses` and used again where it will do.
 
-    `deadline` bounds each call, in seconds. `offline`: stored answers only. `retry_wait`: seconds before the first
-    repetition of a call that failed for now, then growing.
+    `deadline` bounds each attempt, in seconds; there are up to `attempts`, the second after about `retry_wait` seconds,
+    the next ones later. `offline`: stored answers only.
     """
 
     def __init__(
@@ -221,6 +220,7 @@ class AkshareClient:
         *,
         deadline: float = 120.0,
         offline: bool = False,
+        attempts: int = 3,
         retry_wait: float = 5.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -231,7 +231,7 @@ class AkshareClient:
         self._deadline, self._offline, self._clock = deadline, offline, clock
         self._retrying = Retrying(
             retry=retry_if_exception_type(Unavailable),
-            stop=stop_after_attempt(_ATTEMPTS),
+            stop=stop_after_attempt(attempts),
             wait=wait_exponential_jitter(retry_wait, max=60, jitter=retry_wait),
             reraise=True,
         )

@@ -350,7 +350,7 @@ _ALL = (
     ),
     Function(
         "fund_holders",
-        _columns("公告日期:day 机构持有比例:text 个人持有比例:text 内部持有比例:text? 总份额（亿份）:number"),
+        _columns("公告日期:day 机构持有比例:any 个人持有比例:any 内部持有比例:any? 总份额（亿份）:number"),
         checks=(_owners_in_percent,),
     ),
     Function(

@@ -341,7 +341,7 @@ def fund_infos(names: pd.DataFrame, issues: pd.DataFrame, etfs: set[str]) -> pd.
         {
             "基金代码": issues["基金代码"],
             "found_date": days(issues["成立日期"]),
-            "issue_shares": issues["募集份额"].astype("float64") * 1e8,
+            "issue_shares": (issues["募集份额"].astype("float64") * 1e8).round(),
             "stem": issues["基金简称"].map(_without_class),
         }
     ).drop_duplicates("基金代码")

@@ -79,6 +79,7 @@ class AkshareSource:
         self._contract = load_contract()
         self._notes = dict(_NOTES) | _LACKING
         self._listed: dict[pd.Timestamp, pd.DataFrame] = {}
+        self._taken: dict[tuple[str, date], pd.DataFrame] = {}
         self._days: Mapping[str, Callable[[pd.DatetimeIndex], pd.DataFrame | NotAvailable]] = {
             "etf_share": self._etf_share,
             "etf_nav": self._etf_nav,
@@ -198,6 +199,13 @@ class AkshareSource:
     def _frame(self, function: str, since: datetime, **arguments: str) -> pd.DataFrame:
         return self._client.call(function, arguments, since=since).frame
 
+    def _snapshot(self, function: str) -> pd.DataFrame:
+        """Today's table of a function that describes the whole market; some take many seconds to parse."""
+        key = function, self._today
+        if key not in self._taken:
+            self._taken[key] = self._frame(function, self._midnight)
+        return self._taken[key]
+
     def _whole(
         self, function: str, since: datetime, is_whole: Callable[[pd.DataFrame], bool], **arguments: str
     ) -> pd.DataFrame:
@@ -285,7 +293,7 @@ class AkshareSource:
 
     def _kinds(self) -> Mapping[str, str]:
         """EastMoney's fund types by six-digit code."""
-        names = self._frame("fund_name_em", self._midnight)
+        names = self._snapshot("fund_name_em")
         return dict(zip(names["基金代码"], names["基金类型"].fillna(""), strict=True))
 
     def _etf_info(self) -> pd.DataFrame:
@@ -322,7 +330,7 @@ class AkshareSource:
         return info
 
     def _index_codes(self) -> Mapping[str, str]:
-        return mapping.index_codes(self._frame("index_csindex_all", self._midnight))
+        return mapping.index_codes(self._snapshot("index_csindex_all"))
 
     def _etf_nav(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
         kinds = self._kinds()
@@ -374,8 +382,9 @@ class AkshareSource:
                 for code in self._each(list(self._universe(sessions).index), "etf_bar_5min")
             ]
         )
+        begin = bars["trade_date"].min()
         bars = bars[bars["trade_date"].isin(sessions)]
-        if bars.empty:
+        if bars.empty and sessions[-1] < begin:
             return NotAvailable(f"{sessions[0]:%Y-%m-%d} … {sessions[-1]:%Y-%m-%d}: {_NOTES['etf_bar_5min']}")
         return bars
 
@@ -429,7 +438,7 @@ class AkshareSource:
 
     def _is_cni(self) -> Callable[[str], bool]:
         """Tells whether Shenzhen's index company publishes an index, and CSI does not."""
-        listed = set(self._frame("index_csindex_all", self._midnight)["指数代码"].map(mapping.index_code))
+        listed = set(self._snapshot("index_csindex_all")["指数代码"].map(mapping.index_code))
         return lambda code: code.endswith(".SZ") and code not in listed
 
     def _csi_bars(self, code: str, since: datetime, sessions: pd.DatetimeIndex) -> pd.DataFrame:
@@ -492,8 +501,9 @@ class AkshareSource:
             for code in self._each(sorted(tracked), "index_weight")
         ]
         weights = _joined(rows)
+        newest = weights["as_of_date"].max()
         weights = weights[weights["as_of_date"].between(pd.Timestamp(start), pd.Timestamp(end))]
-        if weights.empty:
+        if weights.empty and pd.Timestamp(end) < newest:
             return NotAvailable(f"{start} … {end}: {_NOTES['index_weight']}")
         return self._without_broken_sets(weights.reset_index(drop=True))
 
@@ -544,18 +554,18 @@ class AkshareSource:
         return self._published("industry_bar", bars, sessions)
 
     def _stock_industry(self) -> pd.DataFrame:
-        return mapping.sw_stays(self._frame("stock_industry_clf_hist_sw", self._midnight))
+        return mapping.sw_stays(self._snapshot("stock_industry_clf_hist_sw"))
 
     # Mutual funds and their reports.
 
     def _fund_info(self) -> pd.DataFrame:
-        names = self._frame("fund_name_em", self._midnight)
-        issues = self._frame("fund_new_found_em", self._midnight)
+        names = self._snapshot("fund_name_em")
+        issues = self._snapshot("fund_new_found_em")
         etfs = self._universe(pd.DatetimeIndex([self._last_due("etf_share")]))
         return mapping.fund_infos(names, issues, set(etfs.index))
 
     def _fund_holding(self, start: date, end: date) -> pd.DataFrame:
-        codes = mapping.active_funds(self._frame("fund_name_em", self._midnight))
+        codes = mapping.active_funds(self._snapshot("fund_name_em"))
         since = self._reports_due(end, full_only=False)
         rows = []
         for code in self._each(codes, "fund_holding"):

@@ -16,7 +16,10 @@ from openpyxl import Workbook
 from tests.sources.akshare.server import Reply
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
-SESSIONS = [date(2026, 1, d) for d in (5, 6, 7, 8, 9, 12, 13, 14, 15, 16)]
+JANUARY = [date(2026, 1, d) for d in (5, 6, 7, 8, 9, 12, 13, 14, 15, 16)]
+SESSIONS = [
+    day.date() for day in pd.bdate_range("2025-12-08", "2026-02-06") if f"{day:%m-%d}" not in ("01-01", "01-02")
+]
 NOW = datetime(2026, 1, 19, 12, 0, tzinfo=SHANGHAI)
 """A Monday: Friday's shares and NAVs are due, its margins too, Monday's bars are not."""
 
@@ -50,8 +53,8 @@ STOCKS = [("600519", "上海证券交易所", 60.5), ("000001", "深圳证券交
 
 
 def of(day: date) -> int:
-    """Position of a session; days in between stand for the one before."""
-    return sum(session <= day for session in SESSIONS) - 1
+    """Sessions since 2026-01-05; negative before it."""
+    return SESSIONS.index(day) - SESSIONS.index(JANUARY[0])
 
 
 def shares(code: str, day: date) -> float:
@@ -134,8 +137,9 @@ def sse_margin(query: dict[str, str]) -> Reply:
             "stockCode": code,
         }
         for code, name in (("510300", "沪深300ETF"), ("510050", "上证50ETF"), ("600519", "贵州茅台"))
+        if day in SESSIONS
     ]
-    return js({"pageHelp": {"total": 3}, "result": rows if day in SESSIONS else []})
+    return js({"pageHelp": {"total": len(rows)}, "result": rows})
 
 
 def szse_margin(query: dict[str, str]) -> Reply:
@@ -208,7 +212,7 @@ def kline(query: dict[str, str]) -> Reply:
     if query["klt"] == "101":
         stamps = [f"{day}" for day in in_range(query["beg"], query["end"])]
     else:
-        stamps = [f"{day} {at}" for day in SESSIONS[-3:] for at in ("09:35", "09:40")]
+        stamps = [f"{day} {at}" for day in JANUARY[-3:] for at in ("09:35", "09:40")]
     lines = []
     for stamp in stamps:
         price = nav(code, date.fromisoformat(stamp[:10]))
@@ -294,7 +298,7 @@ def csi_valuation(code: str) -> Reply | None:
         return None
     rows = [
         (int(f"{day:%Y%m%d}"), int(code), "某指数", "某", "Some", "S", 12.5, 14.5, 2.75, 2.5)
-        for day in reversed(SESSIONS[-4:])
+        for day in reversed(JANUARY[-4:])
     ]
     return sheet(header, rows)
 
