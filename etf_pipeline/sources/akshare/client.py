@@ -277,8 +277,8 @@ class AkshareClient:
             message = self._worker.converse(call, self._deadline, exchange)
         except EOFError as error:
             raise Unavailable(
-                f"{where}: no answer within {self._deadline:g} s, the process was ended. Try again later; if it stays "
-                "so, see whether the site answers in a browser",
+                f"{where}: no answer within {self._deadline:g} s, or the process died; it was ended. Try again later; "
+                "if it stays so, see whether the site answers in a browser",
                 _RETRY_AFTER_SECONDS,
             ) from error
         finally:

@@ -311,17 +311,17 @@ def sw_bars(frame: pd.DataFrame, code: str) -> pd.DataFrame:
     return pd.DataFrame({"scheme": "sw", "industry_code": code, **closes})
 
 
-def sse_margins(frame: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
+def sse_margins(frame: pd.DataFrame) -> pd.DataFrame:
     """etf_margin, with stocks, from `stock_margin_detail_sse`."""
-    return _margins(frame, "标的证券代码", day)
+    return _margins(frame, "标的证券代码", days(frame["信用交易日期"]))
 
 
 def szse_margins(frame: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
-    """etf_margin, with stocks, from `stock_margin_detail_szse`."""
-    return _margins(frame, "证券代码", day)
+    """etf_margin, with stocks, from `stock_margin_detail_szse`, which does not show the `day` it was asked for."""
+    return _margins(frame, "证券代码", pd.Series(day, frame.index, dtype="datetime64[us]"))
 
 
-def _margins(frame: pd.DataFrame, code: str, day: pd.Timestamp) -> pd.DataFrame:
+def _margins(frame: pd.DataFrame, code: str, day: pd.Series) -> pd.DataFrame:
     names = {
         "financing_balance": "融资余额",
         "financing_buy": "融资买入额",

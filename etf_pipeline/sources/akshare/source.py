@@ -81,7 +81,7 @@ class AkshareSource:
         self._listed: dict[pd.Timestamp, pd.DataFrame] = {}
         self._taken: dict[tuple[str, date], pd.DataFrame] = {}
         self._days: Mapping[str, Callable[[pd.DatetimeIndex], pd.DataFrame | NotAvailable]] = {
-            "etf_share": self._etf_share,
+            "etf_share": self._reports,
             "etf_nav": self._etf_nav,
             "etf_bar": self._etf_bar,
             "etf_bar_5min": self._etf_minutes,
@@ -133,12 +133,12 @@ class AkshareSource:
             return NotAvailable(_LACKING[dataset])
         if dataset not in self._contract:
             raise SourceError(f"akshare: unknown dataset {dataset}. Datasets: {', '.join(self._contract)}.")
-        contract = self._contract[dataset]
+        contract, end = self._contract[dataset], min(end, self._today)
         if dataset in self._days:
             sessions = self._due_sessions(dataset, start, end)
             rows = self._days[dataset](sessions) if len(sessions) else pd.DataFrame(columns=list(contract.columns))
         elif dataset in self._periods:
-            rows = self._periods[dataset](start, min(end, self._today))
+            rows = self._periods[dataset](start, end)
         else:
             rows = self._snapshots[dataset]()
         if isinstance(rows, NotAvailable):
@@ -288,9 +288,6 @@ class AkshareSource:
             self._listed[sessions[-1]] = newest.set_index("etf_code")[["name"]]
         return self._listed[sessions[-1]]
 
-    def _etf_share(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
-        return self._reports(sessions)
-
     def _kinds(self) -> Mapping[str, str]:
         """EastMoney's fund types by six-digit code."""
         names = self._snapshot("fund_name_em")
@@ -425,11 +422,10 @@ class AkshareSource:
     def _etf_margin(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
         since = self._since("etf_margin", sessions[-1])
         rows = []
-        for function, convert in (
-            ("stock_margin_detail_sse", mapping.sse_margins),
-            ("stock_margin_detail_szse", mapping.szse_margins),
-        ):
-            rows += [convert(self._whole(function, since, _has_rows, date=f"{day:%Y%m%d}"), day) for day in sessions]
+        for day in sessions:
+            asked = {"date": f"{day:%Y%m%d}"}
+            rows.append(mapping.sse_margins(self._whole("stock_margin_detail_sse", since, _has_rows, **asked)))
+            rows.append(mapping.szse_margins(self._whole("stock_margin_detail_szse", since, _has_rows, **asked), day))
         margins = _joined(rows)
         margins = margins[margins["etf_code"].isin(self._universe(sessions).index)]
         return self._published("etf_margin", margins, sessions, _EXCHANGES)
@@ -493,6 +489,8 @@ class AkshareSource:
     def _index_weight(self, start: date, end: date) -> pd.DataFrame | NotAvailable:
         info = self._etf_info()
         tracked = info.loc[info["asset_scope"] == "aShareStockEtf", "index_code"].dropna().unique()
+        if not len(tracked):
+            return NotAvailable(f"no ETF's index is known: {self._notes['etf_info']}")
         month_end = self._last_month_end()
         since = self._due(self._contract["index_weight"], pd.DatetimeIndex([month_end]))[0].to_pydatetime()
         is_cni = self._is_cni()

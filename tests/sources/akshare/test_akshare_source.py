@@ -438,6 +438,7 @@ def test_settled_answers_are_final_and_others_are_asked_for_again_when_something
     # Monday's shares became due: the answers about the last days may be revised
     assert asked_at(datetime(2026, 1, 20, 8, 30, tzinfo=SHANGHAI)) == 11
     assert asked_at(datetime(2026, 1, 20, 23, 0, tzinfo=SHANGHAI)) == 0
+    assert asked_at(datetime(2026, 1, 23, 12, 0, tzinfo=SHANGHAI)) == 11
     # five sessions after Friday it is final
     assert asked_at(datetime(2026, 1, 26, 8, 30, tzinfo=SHANGHAI)) == 11
     assert asked_at(datetime(2026, 6, 26, 8, 30, tzinfo=SHANGHAI)) == 0
