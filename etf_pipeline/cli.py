@@ -82,6 +82,7 @@ def _deployment(
         start=start.date() if start else None,
         end=end.date() if end else None,
         parameters=parameters,
+        gateways=Deployment.from_env().gateways,
     )
 
 

@@ -42,7 +42,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
         },
     )
     def ingest(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
-        note = pipeline.source_notes.get(dataset.name)
+        notes = pipeline.source_notes
         start, end = selected_window(context) or pipeline.span
         if dataset.date_column is not None and pipeline.deployment.end:
             end = min(end, pipeline.deployment.end)
@@ -58,7 +58,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
         if dataset.name == "trading_calendar":
             start, end = frame["trade_date"].min().date(), frame["trade_date"].max().date()
         pipeline.lake.write_raw(dataset, frame, start, end)
-        metadata = _metadata(dataset, frame, pipeline.source.label, note)
+        metadata = _metadata(dataset, frame, pipeline.source.label, notes.get(dataset.name))
         if context.has_partition_key_range:
             # Dagster stores it with each of thousands of partitions, none of which it is the preview of
             del metadata["preview"]

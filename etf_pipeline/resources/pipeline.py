@@ -1,5 +1,6 @@
 """The one resource of all assets: the deployment with its parameters, its source and its lake, made on first use."""
 
+from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 
@@ -7,7 +8,7 @@ from etf_pipeline.resources.lake import Lake
 from etf_pipeline.settings import Deployment, Parameters, SettingsError
 from etf_pipeline.sources.base import Source
 
-FIRST_DAY = {"sample": date(2014, 12, 1), "files": date(2005, 1, 4)}
+FIRST_DAY = {"sample": date(2014, 12, 1), "files": date(2005, 1, 4), "akshare": date(2016, 10, 10)}
 """First day of the partitions of each source; the names are all the sources there are."""
 
 
@@ -39,20 +40,32 @@ class Pipeline:
             from etf_pipeline.sources.sample import SampleSource
 
             return SampleSource()
+        if self.deployment.source == "akshare":
+            return self._akshare()
         from etf_pipeline.sources.files import FilesSource
 
         assert self.deployment.data is not None
         return FilesSource(self.deployment.data.absolute())
 
+    def _akshare(self) -> Source:
+        from etf_pipeline.sources.akshare.client import AkshareClient, Worker
+        from etf_pipeline.sources.akshare.source import AkshareSource
+        from etf_pipeline.sources.responses import ResponseStore
+
+        p = self.parameters
+        responses = ResponseStore(self.lake.root / "responses" / "akshare")
+        client = AkshareClient(responses, Worker(self.deployment.gateways))
+        return AkshareSource(client, (p.size_large_index, p.size_small_index, p.growth_index, p.value_index))
+
     @cached_property
-    def source_notes(self) -> dict[str, str]:
-        """Validate the source and bind the lake to it; what is notable about each dataset.
+    def source_notes(self) -> Mapping[str, str]:
+        """Validate the source and bind the lake to it; what is notable about each dataset, more while it is read.
 
         Raises:
             SourceError: the source breaks the contract; nothing was written.
             LakeError: the lake holds data of another source.
         """
-        notes = dict(self.source.validate())
+        notes = self.source.validate()
         self.lake.claim(self.source.label)
         return notes
 
