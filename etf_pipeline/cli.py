@@ -1,6 +1,7 @@
 """Command line: `etf-pipeline run`, `holdings`, `check`, `where`, `doctor`, `ui`: thin verbs over the same assets."""
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -95,6 +96,26 @@ def _clear_errors() -> Any:
         console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
         console.print(str(error), markup=False)
         raise typer.Exit(1) from error
+    except Exception as error:
+        if not _is_full_disk(error):
+            raise
+        console.print(
+            f"[bold red]The disk takes no more[/] ({type(error).__name__}). Free some space and run again; ", end=""
+        )
+        console.print("no file is half-written, and what was published before stays.")
+        raise typer.Exit(1) from error
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    """Whether the system, or the database of Dagster's records, could write no more."""
+    while error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            return True
+        # SQLite's words for a file system that takes no more
+        if "disk is full" in str(error) or "disk I/O error" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @app.command()
