@@ -11,6 +11,10 @@ from typing import Protocol
 
 import pandas as pd
 
+NOTE, DISAGREEMENTS = "note", "disagreements"
+"""Names in a fetched frame's `attrs`, both texts that are shown with the materialisation: what is notable about these
+rows, and where two sources of them differ (a table in Markdown)."""
+
 
 class SourceError(Exception):
     """The source cannot be read, or what it holds breaks the contract; trying again does not help."""
