@@ -4,10 +4,10 @@ from datetime import date
 from functools import cached_property
 
 from etf_pipeline.resources.lake import Lake
-from etf_pipeline.settings import Deployment, Parameters, SettingsError
+from etf_pipeline.settings import Deployment, Parameters, SettingsError, TushareSettings
 from etf_pipeline.sources.base import Source
 
-FIRST_DAY = {"sample": date(2014, 12, 1), "files": date(2005, 1, 4)}
+FIRST_DAY = {"sample": date(2014, 12, 1), "files": date(2005, 1, 4), "tushare": date(2014, 12, 1)}
 """First day of the partitions of each source; the names are all the sources there are."""
 
 
@@ -39,6 +39,10 @@ class Pipeline:
             from etf_pipeline.sources.sample import SampleSource
 
             return SampleSource()
+        if self.deployment.source == "tushare":
+            from etf_pipeline.sources.tushare.source import open_tushare
+
+            return open_tushare(TushareSettings.from_env(), self.parameters, self.lake.root / "responses")
         from etf_pipeline.sources.files import FilesSource
 
         assert self.deployment.data is not None

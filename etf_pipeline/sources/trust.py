@@ -35,7 +35,7 @@ class EmptyDay(SourceError):
     """A session that was long over has no row at all in an answer that always has some."""
 
 
-class NotYetPublished(TransientSourceError):
+class NotPublished(TransientSourceError):
     """A session that should be public by now has no row yet."""
 
 
@@ -57,7 +57,7 @@ def refuse_empty_days(api: str, late: Iterable[date], empty: Iterable[date]) -> 
 
     Raises:
         EmptyDay: there are empty ones.
-        NotYetPublished: there are only late ones.
+        NotPublished: there are only late ones.
     """
     if days := _some(empty):
         raise EmptyDay(
@@ -65,7 +65,7 @@ def refuse_empty_days(api: str, late: Iterable[date], empty: Iterable[date]) -> 
             "funds: ask again later, or begin after it with --start if the vendor's history begins later."
         )
     if days := _some(late):
-        raise NotYetPublished(f"{api}: no row yet for {days}. The vendor is late; ask again.", LATE_RETRY_SECONDS)
+        raise NotPublished(f"{api}: no row yet for {days}. The vendor is late; ask again.", LATE_RETRY_SECONDS)
 
 
 def dated_by_exchange(vendor: pd.DataFrame, exchange: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:

@@ -150,12 +150,13 @@ class Window:
         """Ends of quarters from `start` to `end`."""
         return pd.date_range(self.start, self.end, freq="QE")
 
-    def pieces(self, months: int) -> list[tuple[date, date]]:
-        """The window cut at the calendar's periods of so many months, so that old pieces are asked for once."""
-        months_of = pd.period_range(self.start, self.end, freq="M")
-        starts = [m.start_time.date() for m in months_of if (m.month - 1) % months == 0]
-        firsts = sorted({self.start, *(day for day in starts if day > self.start)})
-        return list(zip(firsts, [*(day - timedelta(days=1) for day in firsts[1:]), self.end], strict=True))
+    def periods(self, frequency: str) -> list[tuple[date, date]]:
+        """First and last days of the calendar's years (Y) or months (M) that hold days of the window.
+
+        Whole ones, whatever the window: an answer serves every window within.
+        """
+        periods = pd.period_range(self.start, self.end, freq=frequency)
+        return [(period.start_time.date(), period.end_time.date()) for period in periods]
 
 
 class Lists(Protocol):
@@ -256,8 +257,15 @@ def _shares(window: Window, lists: Lists) -> list[Question]:
 
 def _index_bars(codes: Callable[[Lists], Sequence[str]]) -> Ask:
     def ask(window: Window, lists: Lists) -> list[Question]:
-        days = {"start_date": ymd(window.start), "end_date": ymd(window.end)}
-        return [Question("index_daily", {"ts_code": code, **days}, window.end) for code in codes(lists)]
+        return [
+            Question(
+                "index_daily",
+                {"ts_code": code, "start_date": ymd(first), "end_date": ymd(last)},
+                min(last, window.end),
+            )
+            for first, last in window.periods("Y")
+            for code in codes(lists)
+        ]
 
     return ask
 
@@ -272,8 +280,12 @@ def _weights(window: Window, lists: Lists) -> list[Question]:
     also = {ours: theirs for theirs, ours in INDEX_ALIASES.items()}
     codes = [code for index in tracked_indices(lists) for code in (index, also.get(index)) if code]
     return [
-        Question("index_weight", {"index_code": code, "start_date": ymd(first), "end_date": ymd(last)}, last)
-        for first, last in window.pieces(months=12)
+        Question(
+            "index_weight",
+            {"index_code": code, "start_date": ymd(first), "end_date": ymd(last)},
+            min(last, window.end),
+        )
+        for first, last in window.periods("Y")
         for code in codes
     ]
 
@@ -283,16 +295,11 @@ def _minutes(window: Window, lists: Lists) -> list[Question]:
     return [
         Question(
             "stk_mins",
-            {
-                "ts_code": code,
-                "freq": "5min",
-                "start_date": f"{first} 00:00:00",
-                "end_date": f"{last} 23:59:59",
-            },
-            last,
+            {"ts_code": code, "freq": "5min", "start_date": f"{first} 00:00:00", "end_date": f"{last} 23:59:59"},
+            min(last, window.end),
         )
-        # half a year of five-minute bars is three quarters of the cap
-        for first, last in window.pieces(months=6)
+        # a month of five-minute bars is a seventh of the cap; half a year would be most of it, and every evening's too
+        for first, last in window.periods("M")
         for code in etfs.loc[_listed_between(etfs, first, last), "etf_code"]
     ]
 

@@ -8,20 +8,21 @@ it stopped, and a daily run asks for what is new or may have been revised.
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
 from etf_pipeline.core.calendar import SHANGHAI, moments, sessions_after, sessions_between
-from etf_pipeline.settings import SettingsError, TushareSettings
+from etf_pipeline.settings import Parameters, SettingsError, TushareSettings
 from etf_pipeline.sources.base import NotAvailable, SourceError
 from etf_pipeline.sources.canonical import canonical_frame, days_of, with_available_at
-from etf_pipeline.sources.responses import ResponseStore
+from etf_pipeline.sources.responses import Response, ResponseStore
 from etf_pipeline.sources.trust import ExchangeReport, refuse_empty_days
 from etf_pipeline.sources.tushare.client import TushareClient
 from etf_pipeline.sources.tushare.errors import RequestRefused
@@ -148,8 +149,19 @@ class TushareSource:
             inside = days.isna() | days.between(pd.Timestamp(start), pd.Timestamp(end))
             frame = frame[inside.to_numpy()]
         canonical = canonical_frame(contract, frame.reset_index(drop=True), _where(questions), self._today)
-        canonical.attrs = frame.attrs
+        canonical.attrs = {name: text for name, text in frame.attrs.items() if text}
         return canonical
+
+    def trace(self, dataset: str, day: date) -> tuple[pd.DataFrame | NotAvailable, list[Response]]:
+        """Rows of a day, and the stored responses they were made from; those of the lists of ETFs are among them.
+
+        Raises:
+            SourceError: as `fetch`.
+        """
+        self.client.used.clear()
+        self._lists = None
+        frame = self.fetch(dataset, day, day)
+        return frame, list(self.client.used)
 
     def validate(self) -> Mapping[str, str]:
         """Whether the account can read what is required and its token is accepted; asks for the list of ETFs.
@@ -162,9 +174,9 @@ class TushareSource:
             reason = self.unreadable(name)
             if reason and contract[name].required:
                 missing.append(f"{name} is required: {reason}")
-            spared = [why for api, why in adapter.spare.items() if self._unreadable([api])]
+            spared = [why for api, why in adapter.spare.items() if self.missing(api)]
             notes[name] = "; ".join(filter(None, [f"not available: {reason}" if reason else adapter.note, *spared]))
-        if self._scheme == "citic" and (reason := self._unreadable(["ci_index_member"])):
+        if self._scheme == "citic" and (reason := self.missing("ci_index_member")):
             missing.append(f"the scheme citic: {reason}. Use --scheme sw")
         if missing:
             raise SourceError("tushare: the account cannot read " + "; ".join(missing))
@@ -176,28 +188,35 @@ class TushareSource:
     def unreadable(self, dataset: str) -> str | None:
         """Why the account cannot read a dataset; None if it can."""
         adapter = ADAPTERS[dataset]
-        return self._unreadable(api for api in adapter.ask if api not in adapter.spare)
+        return self.missing(*(api for api in adapter.ask if api not in adapter.spare))
+
+    def missing(self, *apis: str) -> str | None:
+        """What the account lacks for some of these APIs; None if it can read all of them."""
+        return why_unreadable(apis, self.plan.points, self.plan.minute_bars)
 
     def questions(self, dataset: str, window: Window) -> list[Question]:
         """What is asked for a dataset: of every API the account can read."""
         if load_contract()[dataset].date_column and window.start > window.end:
             return []
         adapter = ADAPTERS[dataset]
-        readable = [ask for api, ask in adapter.ask.items() if not self._unreadable([api])]
+        readable = [ask for api, ask in adapter.ask.items() if not self.missing(api)]
         return [question for ask in readable for question in ask(window, self.lists)]
 
     def window(self, dataset: str, start: date, end: date) -> Window:
         """The days of `start` … `end` that are public for a dataset."""
         return self._window(load_contract()[dataset], start, end)
 
-    def since(self, dataset: str, question: Question) -> datetime | None:
-        """The earliest moment an answer to this question may have been received at to be used; None: whenever."""
+    def usable_since(self, dataset: str, questions: Sequence[Question]) -> list[datetime | None]:
+        """For each question the earliest moment at which an answer that is used may have come; None: whenever.
+
+        Lists are asked for once a day of Shanghai.
+        """
         if self.settings.offline:
-            return None
+            return [None] * len(questions)
         now = self._clock.now()
-        if question.day is None:
-            return now.astimezone(ZoneInfo(SHANGHAI)).replace(hour=0, minute=0, second=0, microsecond=0)
-        return min(self._settled(load_contract()[dataset], question.day), now - RECENT)
+        midnight = now.astimezone(ZoneInfo(SHANGHAI)).replace(hour=0, minute=0, second=0, microsecond=0)
+        settled = self._settled(load_contract()[dataset], questions)
+        return [min(settled[q.day], now - RECENT) if q.day else midnight for q in questions]
 
     @property
     def lists(self) -> "_Lists":
@@ -210,9 +229,6 @@ class TushareSource:
     def _today(self) -> date:
         return self._clock.now().astimezone(ZoneInfo(SHANGHAI)).date()
 
-    def _unreadable(self, apis: Iterable[str]) -> str | None:
-        return why_unreadable(apis, self.plan.points, self.plan.minute_bars)
-
     def _window(self, dataset: Dataset, start: date, end: date) -> Window:
         public = self._public(dataset) if dataset.date_column else self._today
         return Window(start, min(end, public), public)
@@ -223,17 +239,20 @@ class TushareSource:
         known = _known(dataset, days)
         return days[known <= pd.Timestamp(self._clock.now())][-1].date()
 
-    def _settled(self, dataset: Dataset, day: date) -> datetime:
-        """When rows of a day no longer change."""
-        known, adapter = dataset.known_from, ADAPTERS[dataset.name]
-        assert known is not None
-        days = pd.DatetimeIndex([day]).as_unit("us")
-        if adapter.final_sessions is not None:
-            return moments(sessions_after(days, adapter.final_sessions), known.time)[0].to_pydatetime()
-        public = _known(dataset, days)
-        later = sessions_after(public.tz_convert(SHANGHAI).tz_localize(None).normalize(), self._repull_sessions)
+    def _settled(self, dataset: Dataset, questions: Sequence[Question]) -> dict[date, datetime]:
+        """When the rows of each day that is asked about no longer change."""
+        asked = sorted({question.day for question in questions if question.day})
+        if not asked:
+            return {}
+        assert dataset.known_from is not None
+        days, sessions = pd.DatetimeIndex(asked).as_unit("us"), ADAPTERS[dataset.name].final_sessions
+        if sessions is None:
+            days = _known(dataset, days).tz_convert(SHANGHAI).tz_localize(None).normalize()
+            sessions = self._repull_sessions
+        settled = moments(sessions_after(days, sessions), dataset.known_from.time)
         # at the edge of the known calendar nothing is settled yet
-        return moments(later, known.time)[0].to_pydatetime() if later.notna().all() else datetime.max.astimezone()
+        never = datetime.max.replace(tzinfo=UTC)
+        return {day: never if pd.isna(m) else m.to_pydatetime() for day, m in zip(asked, settled, strict=True)}
 
     def _rows(self, dataset: Dataset, questions: Sequence[Question]) -> Rows:
         """Answers by API; several APIs are asked at the same time."""
@@ -253,27 +272,32 @@ class TushareSource:
     def _answers(self, dataset: Dataset, questions: Sequence[Question], stop: threading.Event) -> pd.DataFrame:
         """Rows of all questions of one API."""
         api, parts = questions[0].api, []
-        late: list[date] = []
-        empty: list[date] = []
-        for number, question in enumerate(questions, 1):
+        empty: list[Question] = []
+        for number, (question, since) in enumerate(
+            zip(questions, self.usable_since(dataset.name, questions), strict=True), 1
+        ):
             if stop.is_set():
                 break
-            rows = self._answer(dataset, question)
-            if rows.empty and question.never_empty and question.day:
-                (empty if self._settled(dataset, question.day) <= self._clock.now() else late).append(question.day)
+            rows = self._answer(question, since)
+            if rows.empty and question.never_empty:
+                empty.append(question)
             parts.append(rows)
             self._progress.tell(dataset.name, api, number, len(questions))
-        refuse_empty_days(api, late, empty)
+        settled, now = self._settled(dataset, empty), self._clock.now()
+        refuse_empty_days(
+            api,
+            late=[day for day, moment in settled.items() if moment > now],
+            empty=[day for day, moment in settled.items() if moment <= now],
+        )
         return _joined(parts)
 
-    def _answer(self, dataset: Dataset, question: Question) -> pd.DataFrame:
-        since = self.since(dataset.name, question)
+    def _answer(self, question: Question, since: datetime | None) -> pd.DataFrame:
         try:
             rows = self._ask(question, since)
         except RequestRefused:
             if question.instead is None:
                 raise
-            return _joined([self._answer(dataset, narrower) for narrower in question.instead()])
+            return _joined([self._answer(narrower, since) for narrower in question.instead()])
         if rows.empty and question.never_empty and not self.settings.offline:
             # an empty answer is never final: what is stored may be the gap of another day
             rows = self._ask(question, self._clock.now())
@@ -301,8 +325,7 @@ class _Lists:
     @cached_property
     def sw_industries(self) -> list[str]:
         """Codes of the Shenwan level-1 industries."""
-        info = self._frame("industry_info")
-        return info.loc[info["scheme"] == "sw", "industry_code"].tolist()
+        return self._asked("industry_info", "index_classify")["index_code"].tolist()
 
     @cached_property
     def active_funds(self) -> list[str]:
@@ -328,10 +351,13 @@ class _Lists:
 
     @cached_property
     def _lives(self) -> tuple[pd.Series, pd.Series]:
-        contract, source = load_contract()["etf_info"], self._source
-        window = Window(self.day, self.day, self.day)
-        funds = source._rows(contract, ADAPTERS["etf_info"].ask["fund_basic"](window, self))["fund_basic"]
+        funds = self._asked("etf_info", "fund_basic")
         return days_of(funds["list_date"]), days_of(funds["delist_date"])
+
+    def _asked(self, dataset: str, api: str) -> pd.DataFrame:
+        """Rows of one of the APIs of a dataset without dates."""
+        questions = ADAPTERS[dataset].ask[api](Window(self.day, self.day, self.day), self)
+        return self._source._rows(load_contract()[dataset], questions)[api]
 
     def _frame(self, dataset: str) -> pd.DataFrame:
         frame = self._source.fetch(dataset, self.day, self.day)
@@ -383,3 +409,27 @@ def _where(questions: Sequence[Question]) -> str:
         ends = list(dict.fromkeys(", ".join(f"{k}={v}" for k, v in q.params.items()) for q in (asked[0], asked[-1])))
         words.append(f"{api}({' … '.join(ends)})")
     return f"tushare {' + '.join(words)}"
+
+
+def open_tushare(
+    settings: TushareSettings, parameters: Parameters, responses: Path, clock: Clock | None = None
+) -> TushareSource:
+    """The source for these settings and the strategy's parameters, its answers kept below the folder `responses`.
+
+    Raises:
+        SettingsError: Shenzhen's dates are to be verified, and nothing is there to verify them by.
+    """
+    return TushareSource(
+        settings,
+        ResponseStore(responses / LABEL),
+        scheme=parameters.scheme,
+        style_indices=(
+            parameters.size_large_index,
+            parameters.size_small_index,
+            parameters.growth_index,
+            parameters.value_index,
+        ),
+        repull_sessions=parameters.repull_sessions,
+        exchange_report=_exchange_report() if settings.shenzhen == "verified" else None,
+        clock=clock,
+    )

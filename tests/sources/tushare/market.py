@@ -92,7 +92,12 @@ class Market:
         if params["market"] == "E":
             etfs = self._etfs
             funds = etfs.rename(columns={"etf_code": "fund_code"})
-            other = {"fund_code": LISTED_FUND, "name": "样本白酒LOF", "fund_type": "股票型", "invest_type": "被动指数型"}
+            other = {
+                "fund_code": LISTED_FUND,
+                "name": "样本白酒LOF",
+                "fund_type": "股票型",
+                "invest_type": "被动指数型",
+            }
             other |= {"found_date": pd.Timestamp("2015-05-27"), "list_date": pd.Timestamp("2015-06-10")}
             funds = pd.concat([funds, pd.DataFrame([other])], ignore_index=True)
         else:
