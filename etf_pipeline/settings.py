@@ -127,7 +127,8 @@ def _unused_by_strategy() -> set[str]:
 class Deployment(BaseModel):
     """Where data comes from and goes to: source, data folder, lake, and the days to cover.
 
-    `start` and `end` default to the span of the source. `parameters` are overrides by name.
+    `start` and `end` default to the span of the source. `parameters` are overrides by name. `gateways` are base URLs
+    that stand in for hosts of source akshare, such as a cache: host to URL.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -138,10 +139,11 @@ class Deployment(BaseModel):
     start: date | None = None
     end: date | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
+    gateways: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def from_env(cls) -> Self:
-        """Deployment named by ETF_PIPELINE_SOURCE, _DATA, _LAKE, _START, _END and _PARAMETERS (JSON).
+        """Deployment named by ETF_PIPELINE_SOURCE, _DATA, _LAKE, _START, _END, _PARAMETERS and _GATEWAYS (JSON).
 
         Raises:
             SettingsError: a variable that cannot be read; the message names it.
@@ -149,8 +151,7 @@ class Deployment(BaseModel):
         names = {name: f"ETF_PIPELINE_{name.upper()}" for name in cls.model_fields}
         given: dict[str, Any] = {n: os.environ[v] for n, v in names.items() if os.environ.get(v)}
         try:
-            if "parameters" in given:
-                given["parameters"] = json.loads(given["parameters"])
+            given |= {name: json.loads(given[name]) for name in ("parameters", "gateways") if name in given}
             return cls.model_validate(given)
         except (ValidationError, json.JSONDecodeError) as error:
             raise SettingsError(f"environment ({', '.join(names[n] for n in given)}): {error}") from error
@@ -164,6 +165,7 @@ class Deployment(BaseModel):
             "start": self.start.isoformat() if self.start else "",
             "end": self.end.isoformat() if self.end else "",
             "parameters": json.dumps(self.parameters, sort_keys=True, default=str),
+            "gateways": json.dumps(self.gateways, sort_keys=True) if self.gateways else "",
         }
         return {f"ETF_PIPELINE_{name.upper()}": value for name, value in values.items()}
 

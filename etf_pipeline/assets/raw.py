@@ -13,7 +13,7 @@ from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_between
 from etf_pipeline.partitions import raw_partitions, selected_window
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.sources.base import DISAGREEMENTS, NOTE, NotAvailable, Source, SourceError, TransientSourceError
+from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, Source, SourceError, TransientSourceError
 
 _PREVIEW_ROWS = 5
 _MAX_RETRIES = 5
@@ -43,7 +43,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
         },
     )
     def ingest(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
-        notes = pipeline.source_notes
+        notes = pipeline.source_notes  # the source is checked before any of it is used
         start, end = selected_window(context) or pipeline.span
         if dataset.date_column is not None and pipeline.deployment.end:
             end = min(end, pipeline.deployment.end)
@@ -87,8 +87,8 @@ def _metadata(
     if dataset.date_column and len(frame):
         metadata["first_date"] = f"{frame[dataset.date_column].min():%Y-%m-%d}"
         metadata["last_date"] = f"{frame[dataset.date_column].max():%Y-%m-%d}"
-    if told := "; ".join(filter(None, (note, frame.attrs.get(NOTE)))):
-        metadata["note"] = told
+    if note:
+        metadata["note"] = note
     if DISAGREEMENTS in frame.attrs:
         metadata["disagreements"] = dg.MetadataValue.md(frame.attrs[DISAGREEMENTS])
     return metadata

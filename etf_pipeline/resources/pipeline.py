@@ -1,13 +1,23 @@
 """The one resource of all assets: the deployment with its parameters, its source and its lake, made on first use."""
 
+from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.settings import Deployment, Parameters, SettingsError, TushareSettings
 from etf_pipeline.sources.base import Source
 
-FIRST_DAY = {"sample": date(2014, 12, 1), "files": date(2005, 1, 4), "tushare": date(2014, 12, 1)}
+if TYPE_CHECKING:
+    from etf_pipeline.sources.akshare.source import AkshareSource
+
+FIRST_DAY = {
+    "sample": date(2014, 12, 1),
+    "files": date(2005, 1, 4),
+    "tushare": date(2014, 12, 1),
+    "akshare": date(2016, 10, 10),
+}
 """First day of the partitions of each source; the names are all the sources there are."""
 
 
@@ -40,23 +50,47 @@ class Pipeline:
 
             return SampleSource()
         if self.deployment.source == "tushare":
-            from etf_pipeline.sources.tushare.source import open_tushare
-
-            return open_tushare(TushareSettings.from_env(), self.parameters, self.lake.root / "responses")
+            return self._tushare()
+        if self.deployment.source == "akshare":
+            return self._akshare()
         from etf_pipeline.sources.files import FilesSource
 
         assert self.deployment.data is not None
         return FilesSource(self.deployment.data.absolute())
 
+    def _tushare(self) -> Source:
+        from etf_pipeline.sources.akshare.client import AkshareMissing
+        from etf_pipeline.sources.tushare.source import open_tushare
+
+        settings = TushareSettings.from_env()
+        try:
+            report = self._akshare(settings.offline).szse_share_report if settings.shenzhen == "verified" else None
+        except AkshareMissing as error:
+            raise SettingsError(
+                f"{error} It holds the dates of Tushare's Shenzhen shares against the exchange's own report. To take "
+                "them as Tushare labels them, in some periods a session late: ETF_PIPELINE_TUSHARE_SHENZHEN=as_labelled"
+            ) from error
+        return open_tushare(settings, self.parameters, self.lake.root / "responses" / "tushare", report)
+
+    def _akshare(self, offline: bool = False) -> "AkshareSource":
+        from etf_pipeline.sources.akshare.client import AkshareClient, Worker
+        from etf_pipeline.sources.akshare.source import AkshareSource
+        from etf_pipeline.sources.responses import ResponseStore
+
+        p = self.parameters
+        responses = ResponseStore(self.lake.root / "responses" / "akshare")
+        client = AkshareClient(responses, Worker(self.deployment.gateways), offline=offline)
+        return AkshareSource(client, (p.size_large_index, p.size_small_index, p.growth_index, p.value_index))
+
     @cached_property
-    def source_notes(self) -> dict[str, str]:
-        """Validate the source and bind the lake to it; what is notable about each dataset.
+    def source_notes(self) -> Mapping[str, str]:
+        """Validate the source and bind the lake to it; what is notable about each dataset, more while it is read.
 
         Raises:
             SourceError: the source breaks the contract; nothing was written.
             LakeError: the lake holds data of another source.
         """
-        notes = dict(self.source.validate())
+        notes = self.source.validate()
         self.lake.claim(self.source.label)
         return notes
 

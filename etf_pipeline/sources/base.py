@@ -11,9 +11,8 @@ from typing import Protocol
 
 import pandas as pd
 
-NOTE, DISAGREEMENTS = "note", "disagreements"
-"""Names in a fetched frame's `attrs`, both texts that are shown with the materialisation: what is notable about these
-rows, and where two sources of them differ (a table in Markdown)."""
+DISAGREEMENTS = "disagreements"
+"""Name in a fetched frame's `attrs` of a table in Markdown: where two sources of these rows differ."""
 
 
 class SourceError(Exception):

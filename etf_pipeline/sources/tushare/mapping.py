@@ -15,9 +15,12 @@ import pandas as pd
 
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE
 from etf_pipeline.core.calendar import last_calendar_session, moments, sessions_after, sessions_between
-from etf_pipeline.sources.base import DISAGREEMENTS, NOTE, NotAvailable, SourceError
+from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
 from etf_pipeline.sources.canonical import CODE_PATTERN, days_of
 from etf_pipeline.sources.trust import ExchangeReport, as_text, dated_by_exchange, reconcile
+
+NOTE = "note"
+"""Name in a converted frame's `attrs` of what is notable about these rows."""
 
 # what one unit of the vendor's is in ours
 WAN = 1e4  # 万份 in 份, 万元 in CNY, 万股 in shares

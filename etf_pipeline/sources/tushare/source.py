@@ -20,7 +20,7 @@ import pandas as pd
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
 from etf_pipeline.core.calendar import SHANGHAI, moments, sessions_after, sessions_between
 from etf_pipeline.settings import Parameters, SettingsError, TushareSettings
-from etf_pipeline.sources.base import NotAvailable, SourceError
+from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
 from etf_pipeline.sources.canonical import canonical_frame, days_of, with_available_at
 from etf_pipeline.sources.responses import Response, ResponseStore
 from etf_pipeline.sources.trust import ExchangeReport, refuse_empty_days
@@ -31,6 +31,8 @@ from etf_pipeline.sources.tushare.mapping import (
     ADAPTERS,
     APIS,
     LACKING,
+    NOTE,
+    Adapter,
     Question,
     Rows,
     Window,
@@ -81,6 +83,7 @@ class TushareSource:
         self._patience = patience
         self._lists: _Lists | None = None
         self._progress = _Progress()
+        self._notes: dict[str, str] = {}
 
     @cached_property
     def plan(self) -> Plan:
@@ -120,8 +123,6 @@ class TushareSource:
     def fetch(self, dataset: str, start: date, end: date) -> pd.DataFrame | NotAvailable:
         """Canonical rows from `start` to `end`; snapshots as of today. Days that are not public yet are absent.
 
-        Notes and disagreements of sources stand in the frame's `attrs`, under the names in `base`.
-
         Raises:
             SourceError: what the client raises, an empty day, dates that cannot be trusted, or a broken contract.
             TransientSourceError: Tushare is late, busy or not to be reached; nothing that came is lost.
@@ -149,7 +150,9 @@ class TushareSource:
             inside = days.isna() | days.between(pd.Timestamp(start), pd.Timestamp(end))
             frame = frame[inside.to_numpy()]
         canonical = canonical_frame(contract, frame.reset_index(drop=True), _where(questions), self._today)
-        canonical.attrs = {name: text for name, text in frame.attrs.items() if text}
+        self._notes[dataset] = "; ".join(filter(None, [adapter.note, *self._spared(adapter), frame.attrs.get(NOTE)]))
+        if DISAGREEMENTS in frame.attrs:
+            canonical.attrs[DISAGREEMENTS] = frame.attrs[DISAGREEMENTS]
         return canonical
 
     def trace(self, dataset: str, day: date) -> tuple[pd.DataFrame | NotAvailable, list[Response]]:
@@ -166,24 +169,33 @@ class TushareSource:
     def validate(self) -> Mapping[str, str]:
         """Whether the account can read what is required and its token is accepted; asks for the list of ETFs.
 
+        Returns notes by dataset, which grow while datasets are fetched.
+
         Raises:
             SourceError: it cannot.
         """
-        contract, notes, missing = load_contract(), {}, []
+        contract, missing = load_contract(), []
         for name, adapter in ADAPTERS.items():
             reason = self.unreadable(name)
             if reason and contract[name].required:
                 missing.append(f"{name} is required: {reason}")
-            spared = [why for api, why in adapter.spare.items() if self.missing(api)]
-            notes[name] = "; ".join(filter(None, [f"not available: {reason}" if reason else adapter.note, *spared]))
+            told = f"not available: {reason}" if reason else adapter.note
+            self._notes[name] = "; ".join(filter(None, [told, *self._spared(adapter)]))
         if self._scheme == "citic" and (reason := self.missing("ci_index_member")):
             missing.append(f"the scheme citic: {reason}. Use --scheme sw")
         if missing:
             raise SourceError("tushare: the account cannot read " + "; ".join(missing))
-        if self._exchange_report is None:
-            notes["etf_share"] = "dates of Shenzhen's shares are taken as Tushare labels them, without verification"
         self.lists.etfs  # noqa: B018 - asks, so that a wrong token is found before anything else
-        return {name: note for name, note in notes.items() if note} | {n: a.reason for n, a in LACKING.items()}
+        if self._exchange_report is None:
+            self._notes["etf_share"] = (
+                "DATES NOT VERIFIED: Shenzhen's shares are taken under the dates Tushare gives them"
+            )
+        self._notes |= {name: lacking.reason for name, lacking in LACKING.items()}
+        return self._notes
+
+    def _spared(self, adapter: Adapter) -> list[str]:
+        """What the rows of a dataset lack because the account cannot read one of its APIs."""
+        return [what for api, what in adapter.spare.items() if self.missing(api)]
 
     def unreadable(self, dataset: str) -> str | None:
         """Why the account cannot read a dataset; None if it can."""
@@ -412,16 +424,12 @@ def _where(questions: Sequence[Question]) -> str:
 
 
 def open_tushare(
-    settings: TushareSettings, parameters: Parameters, responses: Path, clock: Clock | None = None
+    settings: TushareSettings, parameters: Parameters, responses: Path, exchange_report: ExchangeReport | None
 ) -> TushareSource:
-    """The source for these settings and the strategy's parameters, its answers kept below the folder `responses`.
-
-    Raises:
-        SettingsError: Shenzhen's dates are to be verified, and nothing is there to verify them by.
-    """
+    """The source for these settings and the strategy's parameters, its answers kept below the folder `responses`."""
     return TushareSource(
         settings,
-        ResponseStore(responses / LABEL),
+        ResponseStore(responses),
         scheme=parameters.scheme,
         style_indices=(
             parameters.size_large_index,
@@ -430,6 +438,5 @@ def open_tushare(
             parameters.value_index,
         ),
         repull_sessions=parameters.repull_sessions,
-        exchange_report=_exchange_report() if settings.shenzhen == "verified" else None,
-        clock=clock,
+        exchange_report=exchange_report,
     )
