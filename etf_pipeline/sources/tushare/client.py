@@ -192,25 +192,25 @@ class TushareClient:
             RequestRefused: a status that will not pass.
         """
         assert self._http is not None
-        failure, status, kind, body = "", 0, "", b""
+        failure, status, is_page, body = "", 0, False, b""
         deadline = time.monotonic() + self._patience.call_seconds
         try:
             with self._http.stream("POST", self._url, content=self._message(query)) as response:
-                raw = b"".join(_until(deadline, response))
-            status, kind = response.status_code, response.headers.get("content-type", "")
-            body = httpx.Response(status, headers=response.headers, content=raw).content
+                status, is_page = response.status_code, "html" in response.headers.get("content-type", "")
+                body = self._masked(b"".join(_until(deadline, response)))
+                body = self._masked(httpx.Response(status, headers=response.headers, content=body).content)
         except httpx.RequestError as error:
-            failure = f"no whole answer ({type(error).__name__}: {error})"
+            failure = f"no whole answer ({type(error).__name__}: {self._masked(str(error).encode()).decode()})"
         # httpx's errors hold the request, and so the token: none of them may be the cause or context of ours
         if failure:
-            raise unavailable(str(query), self._masked(failure.encode()).decode())
+            raise unavailable(str(query), failure)
         if status in _PASSING_STATUSES:
             raise unavailable(str(query), f"HTTP status {status}")
         if status != 200:
             raise RequestRefused(f"{query}: HTTP status {status} instead of 200. Check the base URL {self._url}.")
-        if "html" in kind:
-            raise unavailable(str(query), f"a page of type {kind} instead of JSON")
-        return self._masked(body)
+        if is_page:
+            raise unavailable(str(query), "a page of HTML instead of JSON")
+        return body
 
     def _message(self, query: Query) -> bytes:
         return json.dumps({**query.message, "token": self._token.get_secret_value()}).encode()

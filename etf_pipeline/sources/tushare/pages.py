@@ -112,7 +112,8 @@ def _json(body: bytes, query: Query) -> Any:
     try:
         return json.loads(text, parse_constant=lambda token: malformed(query, f"{token} is no number in JSON"))
     except json.JSONDecodeError as error:
-        if error.pos >= len(text.rstrip()) or not text.rstrip().endswith("}"):
+        end = len(text.rstrip())
+        if error.pos >= end or not text.endswith("}", 0, end) or error.msg.startswith("Unterminated string"):
             raise _ended(query, len(body)) from error
         malformed(query, f"no JSON: {error}")
     except (ValueError, RecursionError) as error:

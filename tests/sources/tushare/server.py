@@ -147,7 +147,8 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Fault:
 class Call:
     """One call as the server saw it; `number` counts the calls of its API from 1.
 
-    `outcome` is the number of rows sent, the name of a fault, or the text of a refusal.
+    `head` is the request line and the headers; `outcome` is the number of rows sent, the name of a fault, or the text
+    of a refusal.
     """
 
     api: str
@@ -155,6 +156,7 @@ class Call:
     params: Mapping[str, Any]
     fields: tuple[str, ...]
     at: float
+    head: str = ""
     outcome: int | str = ""
 
 
@@ -257,7 +259,7 @@ class TushareServer:
 
             def do_POST(self) -> None:
                 message = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                self._send(server._replied(message))
+                self._send(server._replied(message, f"{self.requestline}\n{self.headers}"))
 
             def _send(self, reply: Reply) -> None:
                 whole = reply.sent is None
@@ -290,13 +292,13 @@ class TushareServer:
 
         return Handler
 
-    def _replied(self, message: dict[str, Any]) -> Reply:
+    def _replied(self, message: dict[str, Any], head: str) -> Reply:
         api = message["api_name"]
         with self._lock:
             self._numbers[api] += 1
             self._under_way[api] += 1
             self.most_at_once[api] = max(self.most_at_once[api], self._under_way[api])
-            call = Call(api, self._numbers[api], message["params"], _fields(message), time.monotonic())
+            call = Call(api, self._numbers[api], message["params"], _fields(message), time.monotonic(), head)
         try:
             outcome, body = self._answered(call, message)
             fault = self.faults(call) if self.faults else None
