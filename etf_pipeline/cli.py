@@ -221,7 +221,8 @@ def estimate(
     with _clear_errors():
         pipeline = Pipeline(_deployment(lake, source, None, None, start, end, overrides))
         tushare = _tushare(pipeline)
-        first, last = pipeline.span
+        first, last = tushare.span
+        first, last = pipeline.deployment.start or first, min(pipeline.deployment.end or last, last)
         with _telling(lambda text: console.print(text, style="dim", markup=False)):
             costs = costs_of(tushare, first, last)
     table = Table(title=f"Backfill {first} … {last}: at most {tushare.plan.per_minute} calls of one API a minute")
@@ -247,8 +248,7 @@ def trace(
     """Show rows of a vendor's dataset with the stored responses they came from, made anew from those without a call."""
     with _clear_errors():
         deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
-        os.environ["ETF_PIPELINE_OFFLINE"] = "1"
-        frame, responses = _tushare(Pipeline(deployment)).trace(dataset, day.date())
+        frame, responses = _tushare(Pipeline(deployment), offline=True).trace(dataset, day.date())
         if isinstance(frame, NotAvailable):
             raise SourceError(f"{dataset}: {frame.reason}")
     if code:
@@ -266,12 +266,10 @@ def trace(
     console.print(table)
 
 
-def _tushare(pipeline: Pipeline) -> "TushareSource":
-    from etf_pipeline.sources.tushare.source import TushareSource
-
-    if not isinstance(pipeline.source, TushareSource):
-        raise SettingsError(f"source {pipeline.deployment.source} keeps no responses of Tushare: this is for tushare")
-    return pipeline.source
+def _tushare(pipeline: Pipeline, offline: bool = False) -> "TushareSource":
+    if pipeline.deployment.source != "tushare":
+        raise SettingsError(f"this is for source tushare, not for {pipeline.deployment.source}")
+    return pipeline.tushare(offline)
 
 
 @app.command()

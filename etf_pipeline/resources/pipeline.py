@@ -11,6 +11,7 @@ from etf_pipeline.sources.base import Source
 
 if TYPE_CHECKING:
     from etf_pipeline.sources.akshare.source import AkshareSource
+    from etf_pipeline.sources.tushare.source import TushareSource
 
 FIRST_DAY = {
     "sample": date(2014, 12, 1),
@@ -50,7 +51,7 @@ class Pipeline:
 
             return SampleSource()
         if self.deployment.source == "tushare":
-            return self._tushare()
+            return self.tushare()
         if self.deployment.source == "akshare":
             return self._akshare()
         from etf_pipeline.sources.files import FilesSource
@@ -58,11 +59,18 @@ class Pipeline:
         assert self.deployment.data is not None
         return FilesSource(self.deployment.data.absolute())
 
-    def _tushare(self) -> Source:
+    def tushare(self, offline: bool = False) -> "TushareSource":
+        """Source tushare, settled by the environment; `offline` on stored responses whatever that says.
+
+        Raises:
+            SettingsError: a setting cannot be used, or Shenzhen's dates cannot be verified.
+        """
         from etf_pipeline.sources.akshare.client import AkshareMissing
         from etf_pipeline.sources.tushare.source import open_tushare
 
         settings = TushareSettings.from_env()
+        if offline:
+            settings = settings.model_copy(update={"offline": True})
         try:
             report = self._akshare(settings.offline).szse_share_report if settings.shenzhen == "verified" else None
         except AkshareMissing as error:
