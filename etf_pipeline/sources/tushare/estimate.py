@@ -34,14 +34,17 @@ def estimate(source: TushareSource, start: date, end: date) -> list[Cost]:
     Raises:
         SourceError: the lists cannot be had.
     """
+    # lists are asked for while questions are made, so that all of them are there when answers are counted
+    questions_of = {
+        dataset: [] if source.unreadable(dataset) else source.questions(dataset, source.window(dataset, start, end))
+        for dataset in ADAPTERS
+    }
     costs, promised = [], set()
-    for dataset, adapter in ADAPTERS.items():
-        unreadable = source.unreadable(dataset)
-        questions = [] if unreadable else source.questions(dataset, source.window(dataset, start, end))
+    for dataset, questions in questions_of.items():
         # an answer one dataset asks for serves the next
         fresh = [q for q in _unanswered(source, dataset, questions) if _request(q) not in promised]
         promised |= {_request(question) for question in fresh}
-        for name in adapter.ask:
+        for name in ADAPTERS[dataset].ask:
             api = APIS[name]
             calls = sum(_pages(question) for question in fresh if question.api == name)
             asked = sum(question.api == name for question in questions)
@@ -53,7 +56,7 @@ def estimate(source: TushareSource, start: date, end: date) -> list[Cost]:
                     asked - sum(question.api == name for question in fresh),
                     calls / source.plan.per_minute,
                     None if api.minute_licence else api.points,
-                    source.missing(name) or unreadable,
+                    source.missing(name) or source.unreadable(dataset),
                 )
             )
     return costs

@@ -250,7 +250,8 @@ def _lists(api: str, **params: Sequence[str]) -> Ask:
 
 def _shares(window: Window, lists: Lists) -> list[Question]:
     # Shenzhen's labels may be a session off: what belongs to the window may stand just outside it
-    sessions = {"SH": window.sessions, "SZ": window.labels if lists.exchange_report else window.sessions}
+    sessions = {"SH": window.sessions}
+    sessions["SZ"] = window.labels if lists.exchange_report and len(window.sessions) else window.sessions
     return [
         Question("fund_share", {"trade_date": ymd(day), "market": market}, day, never_empty=True)
         for market, days in sessions.items()

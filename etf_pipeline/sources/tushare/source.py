@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
-from etf_pipeline.core.calendar import SHANGHAI, moments, sessions_after, sessions_between
+from etf_pipeline.core.calendar import SHANGHAI, last_calendar_session, moments, sessions_after, sessions_between
 from etf_pipeline.settings import Parameters, SettingsError, TushareSettings
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
 from etf_pipeline.sources.canonical import canonical_frame, days_of, with_available_at
@@ -164,7 +164,7 @@ class TushareSource:
         self.client.used.clear()
         self._lists = None
         frame = self.fetch(dataset, day, day)
-        return frame, list(self.client.used)
+        return frame, list({response.path: response for response in self.client.used}.values())
 
     def validate(self) -> Mapping[str, str]:
         """Whether the account can read what is required and its token is accepted; asks for the list of ETFs.
@@ -248,8 +248,11 @@ class TushareSource:
     def _public(self, dataset: Dataset) -> date:
         """Last day whose rows are public by the contract's default lag."""
         days = pd.date_range(self._today - _LOOK_BACK, self._today).as_unit("us")
-        known = _known(dataset, days)
-        return days[known <= pd.Timestamp(self._clock.now())][-1].date()
+        public = days[_known(dataset, days) <= pd.Timestamp(self._clock.now())]
+        if not len(public):
+            last = last_calendar_session()
+            raise SourceError(f"the calendar of sessions ends on {last}: upgrade the package exchange-calendars")
+        return public[-1].date()
 
     def _settled(self, dataset: Dataset, questions: Sequence[Question]) -> dict[date, datetime]:
         """When the rows of each day that is asked about no longer change."""

@@ -47,12 +47,14 @@ class Market:
     """Answers to every API that is asked. Days are text as Tushare writes them.
 
     On `late_labels` Shenzhen's shares are those of the session before; `wrong_navs` are factors on first versions of
-    NAVs by code and day; on `gaps` an API (first of the pair) has nothing.
+    NAVs by code and day; on `gaps` an API (first of the pair) has nothing. `only` these ETFs
+    and other funds exist (None: all).
     """
 
     late_labels: set[str] = field(default_factory=set)
     wrong_navs: dict[tuple[str, str], float] = field(default_factory=dict)
     gaps: set[tuple[str, str]] = field(default_factory=set)
+    only: frozenset[str] | None = None
 
     def answer(self, api: str, params: dict[str, str]) -> pd.DataFrame | Refusal:
         """Rows of an API for these parameters."""
@@ -65,8 +67,9 @@ class Market:
 
     @cached_property
     def _etfs(self) -> pd.DataFrame:
-        funds = sample("fund_info").set_index("fund_code")
-        return sample("etf_info").join(funds[["fund_type", "invest_type", "found_date", "issue_shares"]], on="etf_code")
+        funds, etfs = sample("fund_info").set_index("fund_code"), sample("etf_info")
+        etfs = etfs if self.only is None else etfs[etfs["etf_code"].isin(self.only)]
+        return etfs.join(funds[["fund_type", "invest_type", "found_date", "issue_shares"]], on="etf_code")
 
     def _etf_basic(self, params: Params) -> pd.DataFrame:
         etfs = self._etfs
@@ -102,6 +105,7 @@ class Market:
             funds = pd.concat([funds, pd.DataFrame([other])], ignore_index=True)
         else:
             funds = sample("fund_info")
+            funds = funds if self.only is None else funds[funds["fund_code"].isin(self.only)]
             funds = funds[funds["fund_code"].str.endswith(".OF")].assign(manager="样本基金", list_date=pd.NaT)
             funds = funds.assign(management_fee=0.012, custody_fee=0.002)
         status = funds["delist_date"].isna().map({True: "L", False: "D"})
