@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from etf_pipeline.sources.base import SourceError, TransientSourceError
@@ -78,47 +79,49 @@ def dated_by_exchange(vendor: pd.DataFrame, exchange: pd.DataFrame, sessions: pd
     Raises:
         DatesRefused: days that agree at no lag, all of them with their agreement at each.
     """
-    reported = exchange.pivot(index="trade_date", columns="etf_code", values="shares")
     unasked = vendor[~vendor["trade_date"].isin(sessions)]
-    refused, parts = [f"{day} (not asked for)" for day in unasked["trade_date"].unique()], []
-    for label, place in zip(sessions, range(len(sessions)), strict=True):
-        day = vendor[vendor["trade_date"] == label]
-        if day.empty:
-            continue
+    refused = [f"{day} (not asked for)" for day in unasked["trade_date"].unique()]
+    said = vendor.pivot(index="trade_date", columns="etf_code", values="shares")
+    truth = exchange.pivot(index="trade_date", columns="etf_code", values="shares").reindex(columns=said.columns)
+    lags: dict[pd.Timestamp, int] = {}
+    for place in np.flatnonzero(sessions.isin(said.index)).tolist():
+        label = sessions[place]
         around = {k: sessions[place + k] for k in LAGS if 0 <= place + k < len(sessions)}
-        lag, agreement = _lag(day.set_index("etf_code")["shares"], reported, around)
+        reports = {k: truth.loc[day].to_numpy() for k, day in around.items() if day in truth.index}
+        lag, agreement = _lag(said.loc[label].to_numpy(), reports)
         if lag is None:
             refused.append(f"{label:%Y-%m-%d} ({agreement})")
         else:
-            parts.append(day.assign(label=label, trade_date=around[lag], lag=abs(lag)))
+            lags[label] = lag
     if refused:
         raise DatesRefused(
             f"shares of {len(refused)} days agree with the exchange's own report at none of the lags 0, −1, +1: "
             f"{'; '.join(refused[:_SHOWN_DAYS])}{'; …' if len(refused) > _SHOWN_DAYS else ''}. At least "
             f"{AGREEMENT:.0%} of a day's funds have to. Ask again later; if it stays so, leave the days out."
         )
-    if not parts:
-        return vendor.assign(label=vendor["trade_date"])
-    dated = pd.concat(parts).sort_values("lag", kind="stable")
-    return dated.drop_duplicates(["etf_code", "trade_date"]).drop(columns="lag").sort_index()
+    lag_of = vendor["trade_date"].map(lags).astype("int64")
+    places = sessions.get_indexer(pd.DatetimeIndex(vendor["trade_date"])) + lag_of
+    dated = vendor.assign(label=vendor["trade_date"], trade_date=sessions[places])
+    dated = dated.loc[lag_of.abs().sort_values(kind="stable").index]
+    return dated.drop_duplicates(["etf_code", "trade_date"]).sort_index()
 
 
-def _lag(shares: pd.Series, reported: pd.DataFrame, around: Mapping[int, pd.Timestamp]) -> tuple[int | None, str]:
-    """Which of the sessions `around` a label, by lag, a day's shares are of; None where they agree with none.
+def _lag(shares: npt.NDArray[np.float64], reports: Mapping[int, npt.NDArray[np.float64]]) -> tuple[int | None, str]:
+    """The lag at which a day's shares are those of the exchange, by fund as `reports` are; None if there is none.
 
     Also the agreement at each lag, in words.
     """
-    known = {k: reported.loc[day].reindex(shares.index) for k, day in around.items() if day in reported.index}
-    known = {k: values for k, values in known.items() if values.notna().mean() >= LEAST_COMMON}
-    if not known:
+    there = ~np.isnan(shares)
+    common = {k: there & ~np.isnan(report) for k, report in reports.items()}
+    common = {k: both for k, both in common.items() if both.sum() >= LEAST_COMMON * there.sum()}
+    if not common:
         return None, "the report does not have it"
-    agrees = pd.DataFrame({k: (values - shares).abs() <= SAME_SHARES for k, values in known.items()})
-    common = pd.DataFrame({k: values.notna() for k, values in known.items()})
-    share = {k: float(agrees[k].sum() / common[k].sum()) for k in known}
+    agrees = {k: np.abs(reports[k] - shares) <= SAME_SHARES for k in common}
+    share = {k: agrees[k].sum() / both.sum() for k, both in common.items()}
     told = ", ".join(f"lag {k}: {share[k]:.0%}" for k in sorted(share))
     # funds whose shares did not change agree at every lag and say nothing about the date
-    telling = agrees[(agrees != common).any(axis="columns")]
-    votes = {k: telling[k].sum() * (CLEAR if k == 0 else 1) for k, value in share.items() if value >= AGREEMENT}
+    telling = np.logical_or.reduce([agrees[k] != both for k, both in common.items()])
+    votes = {k: (agrees[k] & telling).sum() * (CLEAR if k == 0 else 1) for k in share if share[k] >= AGREEMENT}
     # the first of equals: LAGS begins with 0
     return (max(votes, key=lambda k: votes[k]) if votes else None), told
 

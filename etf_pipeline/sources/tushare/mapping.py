@@ -478,6 +478,8 @@ def _etf_share(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
         }
     )
     shenzhen = frame["etf_code"].str.endswith(".SZ")
+    if frame.duplicated(["etf_code", "trade_date"]).any():
+        return frame  # the gate says which
     if lists.exchange_report is None:
         frame.attrs[NOTE] = (
             f"DATES NOT VERIFIED: {int(shenzhen.sum()):,} Shenzhen rows stand under the dates Tushare gives them, "

@@ -452,6 +452,15 @@ def test_values_that_break_the_contract_are_refused(dataset: str, api: str, reco
         converted(dataset, (api, rows(api, {**base, **record})))
 
 
+def test_two_counts_of_one_day_are_refused() -> None:
+    share = {"ts_code": "159915.SZ", "trade_date": "20260105"}
+    answer = rows("fund_share", {**share, "fd_share": 3316.0}, {**share, "fd_share": 3317.0})
+    lists = Lists(exchange_report=lambda start, end: pd.DataFrame())
+    frame = ADAPTERS["etf_share"].convert({"fund_share": answer}, lists, WINDOW)
+    with pytest.raises(SourceError, match="duplicated key"):
+        canonical_frame(load_contract()["etf_share"], frame, "tushare", TODAY)
+
+
 def test_bars_outside_their_range_are_refused() -> None:
     bar = {"ts_code": "510300.SH", "trade_date": "20260105", "open": 1.0, "high": 1.1, "low": 0.9, "close": 1.2}
     with pytest.raises(SourceError, match="`close` is outside"):

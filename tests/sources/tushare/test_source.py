@@ -516,6 +516,7 @@ def test_estimate_and_trace_on_the_command_line(
     assert code == 0, told
     assert "Backfill2026-09-28…2026-10-09:atmost500callsofoneAPIaminute" in told
     assert "stk_minsneedsthelicenceforminutebars" in told
+    assert "etf_info:fund_basic3/3" in told  # how far it is
     pipeline = Pipeline(Deployment(source="tushare", lake=lake, start=START, end=END))
     pipeline.source_notes  # noqa: B018 - claims the lake
     (lake / "deployment.json").write_text(pipeline.deployment.model_dump_json(), encoding="utf-8")
