@@ -36,7 +36,6 @@ _KEPT_VARIABLES = (
     *(name for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for name in (upper, upper.lower())),
 )
 _START_SECONDS = 120.0
-_ATTEMPTS = 3
 _RETRY_AFTER_SECONDS = 600.0
 
 
@@ -210,8 +209,8 @@ class _Exchange:
 class AkshareClient:
     """Tables of AKShare's functions, each answer stored below `responses` and used again where it will do.
 
-    `deadline` bounds each call, in seconds. `offline`: stored answers only. `retry_wait`: seconds before the first
-    repetition of a call that failed for now, then growing.
+    `deadline` bounds each attempt, in seconds; there are up to `attempts`, the second after about `retry_wait` seconds,
+    the next ones later. `offline`: stored answers only.
     """
 
     def __init__(
@@ -221,6 +220,7 @@ class AkshareClient:
         *,
         deadline: float = 120.0,
         offline: bool = False,
+        attempts: int = 3,
         retry_wait: float = 5.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -231,7 +231,7 @@ class AkshareClient:
         self._deadline, self._offline, self._clock = deadline, offline, clock
         self._retrying = Retrying(
             retry=retry_if_exception_type(Unavailable),
-            stop=stop_after_attempt(_ATTEMPTS),
+            stop=stop_after_attempt(attempts),
             wait=wait_exponential_jitter(retry_wait, max=60, jitter=retry_wait),
             reraise=True,
         )
@@ -246,7 +246,12 @@ class AkshareClient:
         return self._clock()
 
     def call(
-        self, function: str, *, since: datetime | None = None, until: datetime | None = None, **arguments: str
+        self,
+        function: str,
+        arguments: Mapping[str, str],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> Answer:
         """The table of `function`, its columns as `functions.py` lists them; no rows where the vendor has none.
 
@@ -260,10 +265,10 @@ class AkshareClient:
             NotStored: nothing stored will do, and nothing may be requested.
             Unavailable: no answer within the deadline, a refusal or a block page, again after repetitions.
         """
-        return self._retrying(self._once, FUNCTIONS[function], since, until, arguments)
+        return self._retrying(self._once, FUNCTIONS[function], arguments, since, until)
 
     def _once(
-        self, function: Function, since: datetime | None, until: datetime | None, arguments: Mapping[str, str]
+        self, function: Function, arguments: Mapping[str, str], since: datetime | None, until: datetime | None
     ) -> Answer:
         exchange = _Exchange(self._responses, function.name, None if self._offline else since, until, self._offline)
         call = {"function": function.name, "arguments": dict(arguments), "html": function.reads_html}
@@ -272,8 +277,8 @@ class AkshareClient:
             message = self._worker.converse(call, self._deadline, exchange)
         except EOFError as error:
             raise Unavailable(
-                f"{where}: no answer within {self._deadline:g} s, the process was ended. Try again later; if it stays "
-                "so, see whether the site answers in a browser",
+                f"{where}: no answer within {self._deadline:g} s, or the process died; it was ended. Try again later; "
+                "if it stays so, see whether the site answers in a browser",
                 _RETRY_AFTER_SECONDS,
             ) from error
         finally:

@@ -151,7 +151,8 @@ def _weights_in_percent(frame: pd.DataFrame) -> str | None:
 
 def _owners_in_percent(frame: pd.DataFrame) -> str | None:
     owners = [frame[c].astype("str").str.removesuffix("%") for c in ("机构持有比例", "个人持有比例")]
-    total = sum(pd.to_numeric(owner, errors="coerce") for owner in owners).median()
+    institutions, individuals = (pd.to_numeric(owner, errors="coerce") for owner in owners)
+    total = (institutions + individuals).median()
     if pd.isna(total) or 90 <= total <= 110:
         return None
     return f"`机构持有比例` + `个人持有比例` is {total:,.6g}, not 100: not in percent"
@@ -171,10 +172,17 @@ def _matches(column: str, pattern: str, what: str) -> Check:
 _LARGE_SH = ("510050", "510300", "510310", "510330", "510500", "512880", "518880", "588000")
 _LARGE_SZ = ("159901", "159915", "159919", "159949")
 """ETFs with some hundred million shares or more ever since they are listed here."""
-_BAR = {"开盘": "number", "收盘": "number", "最高": "number", "最低": "number"}
+_KLINE = "开盘:number 收盘:number 最高:number 最低:number"
 _KLINE_CHECK = _average_price("成交额", "成交量", 0.01, "元 and 手 (100 份)", ("最低", "最高"))
+_CSI_NAMES = "指数中文全称:text? 指数中文简称:text? 指数英文全称:text? 指数英文简称:text?"
+_FEE = r"(\d+\.\d+%|-+)（每年）|-+"
 _NO_DATA = rb'"data"\s*:\s*(null|\[\s*\])'
 _NO_RESULT = rb'"result"\s*:\s*\[\s*\]'
+
+
+def _columns(text: str) -> Mapping[str, str]:
+    """Kinds by name of columns written as `name:kind`."""
+    return dict(column.split(":") for column in text.split())
 
 
 def _no_rows(columns: int, body: bytes = _NO_DATA) -> Empty:
@@ -185,116 +193,70 @@ def _no_rows(columns: int, body: bytes = _NO_DATA) -> Empty:
 _ALL = (
     Function(
         "fund_etf_scale_sse",
-        {
-            "序号": "number",
-            "基金代码": "code",
-            "基金简称": "text",
-            "ETF类型": "text?",
-            "统计日期": "day",
-            "基金份额": "number",
-        },
+        _columns("序号:number 基金代码:code 基金简称:text ETF类型:text? 统计日期:day 基金份额:number"),
         empty=(Empty("KeyError", r"None of \[Index\(\['序号'", _NO_RESULT),),
         checks=(_median("基金份额", 1e8, 1e12, "份", {"基金代码": _LARGE_SH}),),
         cap=10_000,
     ),
     Function(
         "fund_scale_daily_szse",
-        {"日期": "day", "基金代码": "code", "基金简称": "text", "基金份额": "number"},
+        _columns("日期:day 基金代码:code 基金简称:text 基金份额:number"),
         checks=(_median("基金份额", 1e8, 1e12, "份", {"基金代码": _LARGE_SZ}),),
     ),
     Function(
         "fund_name_em",
-        {"基金代码": "code", "拼音缩写": "text?", "基金简称": "text", "基金类型": "text?", "拼音全称": "text?"},
+        _columns("基金代码:code 拼音缩写:text? 基金简称:text 基金类型:text? 拼音全称:text?"),
     ),
     Function(
         "fund_overview_em",
-        {
-            "基金简称": "text",
-            "基金代码": "text",
-            "基金类型": "text?",
-            "基金管理人": "text?",
-            "管理费率": "text?",
-            "托管费率": "text?",
-            "跟踪标的": "text?",
-        },
-        checks=tuple(
-            _matches(column, r"(\d+\.\d+%|-+)（每年）|-+", "a yearly rate in percent") for column in ("管理费率", "托管费率")
-        ),
+        _columns("基金简称:text 基金代码:text 基金管理人:text? 管理费率:text? 托管费率:text? 跟踪标的:text?"),
+        checks=tuple(_matches(column, _FEE, "a yearly rate in percent") for column in ("管理费率", "托管费率")),
         more_columns=True,
         reads_html=True,
         absent_is_empty=True,
     ),
     Function(
         "index_csindex_all",
-        {"指数代码": "text", "指数简称": "text", "指数全称": "text"},
+        _columns("指数代码:text 指数简称:text 指数全称:text"),
         more_columns=True,
     ),
     Function(
         "fund_etf_fund_info_em",
-        {
-            "净值日期": "day",
-            "单位净值": "number",
-            "累计净值": "number?",
-            "日增长率": "number?",
-            "申购状态": "text?",
-            "赎回状态": "text?",
-        },
+        _columns("净值日期:day 单位净值:number 累计净值:number? 日增长率:number? 申购状态:text? 赎回状态:text?"),
         empty=(Empty("ValueError", "No objects to concatenate", rb'"TotalCount"\s*:\s*0\b'),),
         checks=(_median("单位净值", 0.05, 2_000, "元"),),
     ),
     Function(
         "fund_open_fund_info_em",
         # 单位净值走势 and 累计净值走势 have one of the values each
-        {"净值日期": "day"},
+        _columns("净值日期:day"),
         empty=(Empty("JSEvalException", r"ReferenceError: Data_\w+ is not defined", rb"fS_code"),),
         more_columns=True,
         absent_is_empty=True,
     ),
     Function(
         "fund_fh_em",
-        {
-            "序号": "number",
-            "基金代码": "code",
-            "基金简称": "text",
-            "权益登记日": "day?",
-            "除息日期": "day?",
-            "分红": "number",
-            "分红发放日": "day?",
-        },
+        _columns("序号:number 基金代码:code 基金简称:text 权益登记日:day? 除息日期:day? 分红:number 分红发放日:day?"),
         empty=(Empty("SyntaxError", "", rb"=\s*\[\s*\]\s*;\s*var jjfh_jjgs"),),
         checks=(_median("分红", 1e-4, 20, "元 per 份"),),
     ),
     Function(
         "fund_cf_em",
-        {
-            "序号": "number",
-            "基金代码": "code",
-            "基金简称": "text",
-            "拆分折算日": "day",
-            "拆分类型": "text?",
-            "拆分折算": "number?",
-        },
+        _columns("序号:number 基金代码:code 基金简称:text 拆分折算日:day 拆分类型:text? 拆分折算:number?"),
         checks=(_median("拆分折算", 1e-3, 1_000, "new shares per old share"),),
     ),
     Function(
         "fund_etf_hist_em",
-        {
-            "日期": "day",
-            **_BAR,
-            **{c: "number" for c in ("成交量", "成交额")},
-            **{c: "number?" for c in ("振幅", "涨跌幅", "涨跌额", "换手率")},
-        },
+        _columns(
+            f"日期:day {_KLINE} 成交量:number 成交额:number 振幅:number? 涨跌幅:number? 涨跌额:number? 换手率:number?"
+        ),
         checks=(_KLINE_CHECK,),
     ),
     Function(
         "fund_etf_hist_min_em",
-        {
-            "时间": "day",
-            **_BAR,
-            **{c: "number?" for c in ("涨跌幅", "涨跌额")},
-            **{c: "number" for c in ("成交量", "成交额")},
-            **{c: "number?" for c in ("振幅", "换手率")},
-        },
+        _columns(
+            f"时间:day {_KLINE} 涨跌幅:number? 涨跌额:number? 成交量:number 成交额:number 振幅:number? 换手率:number?"
+        ),
         empty=(
             Empty("TypeError", "'NoneType' object is not subscriptable", _NO_DATA),
             _no_rows(11, rb'"klines"\s*:\s*\[\s*\]'),
@@ -303,44 +265,25 @@ _ALL = (
     ),
     Function(
         "index_stock_cons_weight_csindex",
-        {
-            "日期": "day",
-            "指数代码": "text",
-            "指数名称": "text?",
-            "指数英文名称": "text?",
-            "成分券代码": "code",
-            "成分券名称": "text?",
-            "成分券英文名称": "text?",
-            "交易所": "text",
-            "交易所英文名称": "text?",
-            "权重": "number",
-        },
+        _columns(
+            "日期:day 指数代码:text 指数名称:text? 指数英文名称:text? 成分券代码:code 成分券名称:text? "
+            "成分券英文名称:text? 交易所:text 交易所英文名称:text? 权重:number"
+        ),
         checks=(_weights_in_percent,),
         absent_is_empty=True,
     ),
     Function(
         "index_detail_hist_cni",
-        {
-            "日期": "day",
-            "样本代码": "code",
-            "样本简称": "text?",
-            "所属行业": "text?",
-            "总市值": "number?",
-            "权重": "number",
-        },
+        _columns("日期:day 样本代码:code 样本简称:text? 所属行业:text? 总市值:number? 权重:number"),
         checks=(_weights_in_percent,),
         absent_is_empty=True,
     ),
     Function(
         "stock_zh_index_hist_csindex",
-        {
-            "日期": "day",
-            "指数代码": "text",
-            **{c: "text?" for c in ("指数中文全称", "指数中文简称", "指数英文全称", "指数英文简称")},
-            **{c: "number?" for c in ("开盘", "最高", "最低")},
-            "收盘": "number",
-            **{c: "number?" for c in ("涨跌", "涨跌幅", "成交量", "成交金额", "样本数量", "滚动市盈率")},
-        },
+        _columns(
+            f"日期:day 指数代码:text {_CSI_NAMES} 开盘:number? 最高:number? 最低:number? 收盘:number 涨跌:number? "
+            "涨跌幅:number? 成交量:number? 成交金额:number? 样本数量:number? 滚动市盈率:number?"
+        ),
         empty=(_no_rows(16),),
         checks=(
             _average_price("成交金额", "成交量", 100, "亿元 and 万手"),
@@ -349,75 +292,50 @@ _ALL = (
     ),
     Function(
         "index_hist_cni",
-        {
-            "日期": "day",
-            **{c: "number?" for c in ("开盘价", "最高价", "最低价")},
-            "收盘价": "number",
-            **{c: "number?" for c in ("涨跌幅", "成交量", "成交额")},
-        },
+        _columns(
+            "日期:day 开盘价:number? 最高价:number? 最低价:number? 收盘价:number 涨跌幅:number? 成交量:number? "
+            "成交额:number?"
+        ),
         empty=(_no_rows(11),),
         checks=(_average_price("成交额", "成交量", 100, "亿元 and 万手"),),
     ),
     Function(
         "stock_zh_index_value_csindex",
-        {
-            "日期": "day",
-            # a text of six digits, or the number
-            "指数代码": "any",
-            **{c: "text?" for c in ("指数中文全称", "指数中文简称", "指数英文全称", "指数英文简称")},
-            **{c: "number?" for c in ("市盈率1", "市盈率2", "股息率1", "股息率2")},
-        },
+        # the code is a text of six digits, or the number
+        _columns(f"日期:day 指数代码:any {_CSI_NAMES} 市盈率1:number? 市盈率2:number? 股息率1:number? 股息率2:number?"),
         checks=(_median("股息率1", 0.4, 15, "percent", {"指数代码": ("000300",)}),),
         absent_is_empty=True,
     ),
     Function(
         "stock_industry_clf_hist_sw",
-        {"symbol": "code", "start_date": "day", "industry_code": "code", "update_time": "day?"},
+        _columns("symbol:code start_date:day industry_code:code update_time:day?"),
     ),
     Function(
         "index_hist_sw",
-        {
-            "代码": "text",
-            "日期": "day",
-            "收盘": "number",
-            **{c: "number?" for c in ("开盘", "最高", "最低", "成交量", "成交额")},
-        },
+        _columns("代码:text 日期:day 收盘:number 开盘:number? 最高:number? 最低:number? 成交量:number? 成交额:number?"),
         checks=(_median("收盘", 100, 100_000, "index points"),),
     ),
     Function(
         "stock_margin_detail_sse",
-        {
-            "信用交易日期": "day",
-            "标的证券代码": "code",
-            "标的证券简称": "text",
-            **{c: "number" for c in ("融资余额", "融资买入额")},
-            "融资偿还额": "number?",
-            **{c: "number" for c in ("融券余量", "融券卖出量")},
-            "融券偿还量": "number?",
-        },
+        _columns(
+            "信用交易日期:day 标的证券代码:code 标的证券简称:text 融资余额:number 融资买入额:number 融资偿还额:number? "
+            "融券余量:number 融券卖出量:number 融券偿还量:number?"
+        ),
         empty=(_no_rows(13, _NO_RESULT),),
         checks=(_median("融资余额", 1e7, 1e12, "元", {"标的证券代码": _LARGE_SH}),),
         cap=5_000,
     ),
     Function(
         "stock_margin_detail_szse",
-        {
-            "证券代码": "code",
-            "证券简称": "text",
-            **{c: "number" for c in ("融资买入额", "融资余额", "融券卖出量", "融券余量")},
-            **{c: "number?" for c in ("融券余额", "融资融券余额")},
-        },
+        _columns(
+            "证券代码:code 证券简称:text 融资买入额:number 融资余额:number 融券卖出量:number 融券余量:number "
+            "融券余额:number? 融资融券余额:number?"
+        ),
         checks=(_median("融资余额", 1e7, 1e12, "元", {"证券代码": _LARGE_SZ}),),
     ),
     Function(
         "fund_portfolio_hold_em",
-        {
-            "序号": "number",
-            "股票代码": "text",
-            "股票名称": "text",
-            **{c: "number" for c in ("占净值比例", "持股数", "持仓市值")},
-            "季度": "text",
-        },
+        _columns("序号:number 股票代码:text 股票名称:text 占净值比例:number 持股数:number 持仓市值:number 季度:text"),
         checks=(
             _average_price("持仓市值", "持股数", 1, "万元 and 万股"),
             _median("占净值比例", 0.005, 100, "percent"),
@@ -426,36 +344,21 @@ _ALL = (
     ),
     Function(
         "fund_announcement_report_em",
-        {"基金代码": "code", "公告标题": "text", "基金名称": "text?", "公告日期": "day", "报告ID": "text?"},
+        _columns("基金代码:code 公告标题:text 基金名称:text? 公告日期:day 报告ID:text?"),
         empty=(_no_rows(8, rb'"Data"\s*:\s*(null|\[\s*\])'),),
         cap=1_000,
     ),
     Function(
         "fund_holders",
-        {
-            "公告日期": "day",
-            "机构持有比例": "text",
-            "个人持有比例": "text",
-            "内部持有比例": "text?",
-            "总份额（亿份）": "number",
-        },
+        _columns("公告日期:day 机构持有比例:any 个人持有比例:any 内部持有比例:any? 总份额（亿份）:number"),
         checks=(_owners_in_percent,),
     ),
     Function(
         "fund_new_found_em",
-        {
-            "基金代码": "code",
-            "基金简称": "text",
-            "发行公司": "text?",
-            "基金类型": "text?",
-            "集中认购期": "text?",
-            "募集份额": "number?",
-            "成立日期": "day?",
-            "成立来涨幅": "number?",
-            "基金经理": "text?",
-            "申购状态": "text?",
-            "优惠费率": "number?",
-        },
+        _columns(
+            "基金代码:code 基金简称:text 发行公司:text? 基金类型:text? 集中认购期:text? 募集份额:number? "
+            "成立日期:day? 成立来涨幅:number? 基金经理:text? 申购状态:text? 优惠费率:number?"
+        ),
         checks=(_median("募集份额", 0.01, 500, "亿份"),),
     ),
 )

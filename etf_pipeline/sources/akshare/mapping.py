@@ -124,7 +124,8 @@ def index_codes(listed: pd.DataFrame) -> Mapping[str, str]:
         [listed[["指数代码", column]].set_axis(["code", "name"], axis="columns") for column in ("指数全称", "指数简称")]
     ).dropna()
     pairs = pairs.assign(code=pairs["code"].map(index_code), name=pairs["name"].map(plain_index_name)).drop_duplicates()
-    return _KNOWN_INDEXES | pairs[~pairs.duplicated("name", keep=False)].set_index("name")["code"].to_dict()
+    pairs = pairs[~pairs.duplicated("name", keep=False)]
+    return _KNOWN_INDEXES | dict(zip(pairs["name"], pairs["code"], strict=True))
 
 
 def plain_index_name(name: str) -> str:
@@ -248,7 +249,7 @@ def csi_valuations(bars: pd.DataFrame, yields: pd.DataFrame, code: str) -> pd.Da
 
 
 def csi_weights(frame: pd.DataFrame, code: str) -> pd.DataFrame:
-    """index_weight of one index from `index_stock_cons_weight_csindex`: percent. The exchange's name gives the suffix."""
+    """index_weight of one index from `index_stock_cons_weight_csindex`: percent. The exchange's name is the suffix."""
     exchanges = {"上海": ".SH", "深圳": ".SZ", "北京": ".BJ", "香港": ".HK"}
     found = frame["交易所"].astype("str").str.extract(f"({'|'.join(exchanges)})", expand=False)
     stocks = frame["成分券代码"].astype("str")
@@ -310,17 +311,17 @@ def sw_bars(frame: pd.DataFrame, code: str) -> pd.DataFrame:
     return pd.DataFrame({"scheme": "sw", "industry_code": code, **closes})
 
 
-def sse_margins(frame: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
+def sse_margins(frame: pd.DataFrame) -> pd.DataFrame:
     """etf_margin, with stocks, from `stock_margin_detail_sse`."""
-    return _margins(frame, "标的证券代码", day)
+    return _margins(frame, "标的证券代码", days(frame["信用交易日期"]))
 
 
 def szse_margins(frame: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
-    """etf_margin, with stocks, from `stock_margin_detail_szse`."""
-    return _margins(frame, "证券代码", day)
+    """etf_margin, with stocks, from `stock_margin_detail_szse`, which does not show the `day` it was asked for."""
+    return _margins(frame, "证券代码", pd.Series(day, frame.index, dtype="datetime64[us]"))
 
 
-def _margins(frame: pd.DataFrame, code: str, day: pd.Timestamp) -> pd.DataFrame:
+def _margins(frame: pd.DataFrame, code: str, day: pd.Series) -> pd.DataFrame:
     names = {
         "financing_balance": "融资余额",
         "financing_buy": "融资买入额",
@@ -340,7 +341,7 @@ def fund_infos(names: pd.DataFrame, issues: pd.DataFrame, etfs: set[str]) -> pd.
         {
             "基金代码": issues["基金代码"],
             "found_date": days(issues["成立日期"]),
-            "issue_shares": issues["募集份额"].astype("float64") * 1e8,
+            "issue_shares": (issues["募集份额"].astype("float64") * 1e8).round(),
             "stem": issues["基金简称"].map(_without_class),
         }
     ).drop_duplicates("基金代码")

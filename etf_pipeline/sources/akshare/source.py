@@ -18,7 +18,7 @@ from etf_pipeline.sources.akshare import mapping
 from etf_pipeline.sources.akshare.client import AkshareClient, NotStored
 from etf_pipeline.sources.akshare.functions import CanaryError
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
-from etf_pipeline.sources.canonical import canonical_frame
+from etf_pipeline.sources.canonical import canonical_frame, outside_set_sum
 
 FIRST_DAY = date(2016, 10, 10)
 """Shenzhen's share report begins on 2016-09-30, a day before a week of holidays."""
@@ -56,8 +56,8 @@ _NOTES = {
     "industry_bar": "Shenwan (scheme sw) only; its site is read without checking the certificate, as AKShare does",
     "stock_industry": "Shenwan (scheme sw) only, restated under the classification of 2021",
     "fund_info": "issues of funds that can be bought today only; types are EastMoney's",
-    "fund_holding": "at most 100 stocks a report; those after the ten largest count from the day the half-year or annual "
-    "report was public",
+    "fund_holding": "at most 100 stocks a report; those after the ten largest count from the day the half-year or "
+    "annual report was public",
     "fund_return": f"CSI's index of funds that hold mostly stocks ({_FUND_SERIES})",
     "etf_holder": "from the page of each fund; staff holdings are part of the individuals'",
 }
@@ -79,8 +79,9 @@ class AkshareSource:
         self._contract = load_contract()
         self._notes = dict(_NOTES) | _LACKING
         self._listed: dict[pd.Timestamp, pd.DataFrame] = {}
+        self._taken: dict[tuple[str, date], pd.DataFrame] = {}
         self._days: Mapping[str, Callable[[pd.DatetimeIndex], pd.DataFrame | NotAvailable]] = {
-            "etf_share": self._etf_share,
+            "etf_share": self._reports,
             "etf_nav": self._etf_nav,
             "etf_bar": self._etf_bar,
             "etf_bar_5min": self._etf_minutes,
@@ -132,12 +133,12 @@ class AkshareSource:
             return NotAvailable(_LACKING[dataset])
         if dataset not in self._contract:
             raise SourceError(f"akshare: unknown dataset {dataset}. Datasets: {', '.join(self._contract)}.")
-        contract = self._contract[dataset]
+        contract, end = self._contract[dataset], min(end, self._today)
         if dataset in self._days:
             sessions = self._due_sessions(dataset, start, end)
             rows = self._days[dataset](sessions) if len(sessions) else pd.DataFrame(columns=list(contract.columns))
         elif dataset in self._periods:
-            rows = self._periods[dataset](start, min(end, self._today))
+            rows = self._periods[dataset](start, end)
         else:
             rows = self._snapshots[dataset]()
         if isinstance(rows, NotAvailable):
@@ -184,7 +185,7 @@ class AkshareSource:
 
     def _due_sessions(self, name: str, start: date, end: date) -> pd.DatetimeIndex:
         sessions = sessions_between(start, min(end, self._today))
-        return sessions[self._due(self._contract[name], sessions) <= self._now]
+        return sessions[self._due(self._contract[name], sessions) <= pd.Timestamp(self._now)]
 
     def _last_due(self, name: str) -> pd.Timestamp:
         return self._due_sessions(name, self._today - timedelta(days=60), self._today)[-1]
@@ -196,7 +197,14 @@ class AkshareSource:
         return self._due(dataset, ends).min().to_pydatetime()
 
     def _frame(self, function: str, since: datetime, **arguments: str) -> pd.DataFrame:
-        return self._client.call(function, since=since, **arguments).frame
+        return self._client.call(function, arguments, since=since).frame
+
+    def _snapshot(self, function: str) -> pd.DataFrame:
+        """Today's table of a function that describes the whole market; some take many seconds to parse."""
+        key = function, self._today
+        if key not in self._taken:
+            self._taken[key] = self._frame(function, self._midnight)
+        return self._taken[key]
 
     def _whole(
         self, function: str, since: datetime, is_whole: Callable[[pd.DataFrame], bool], **arguments: str
@@ -246,9 +254,7 @@ class AkshareSource:
     def _reports(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
         """Share reports of both exchanges: etf_code, trade_date, shares, name."""
         since = self._since("etf_share", sessions[-1])
-        shanghai = [
-            self._whole("fund_etf_scale_sse", since, _has_rows, date=f"{day:%Y%m%d}") for day in sessions
-        ]
+        shanghai = [self._whole("fund_etf_scale_sse", since, _has_rows, date=f"{day:%Y%m%d}") for day in sessions]
         shenzhen = [self._szse_month(month) for month in _by_month(sessions)]
         rows = [*map(mapping.sse_shares, shanghai), *map(mapping.szse_shares, shenzhen)]
         return self._published("etf_share", _joined(rows), sessions, _EXCHANGES)
@@ -271,7 +277,8 @@ class AkshareSource:
         known = [self._listed_on(wanted)]
         if sessions[0] < wanted[0]:
             known.append(self._listed_on(sessions[:1]))
-        return pd.concat(known)[lambda frame: ~frame.index.duplicated()].sort_index()
+        listed = pd.concat(known)
+        return listed.loc[~listed.index.duplicated()].sort_index()
 
     def _listed_on(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
         """ETFs in the report of the last of `sessions` that is published."""
@@ -281,13 +288,10 @@ class AkshareSource:
             self._listed[sessions[-1]] = newest.set_index("etf_code")[["name"]]
         return self._listed[sessions[-1]]
 
-    def _etf_share(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
-        return self._reports(sessions)
-
     def _kinds(self) -> Mapping[str, str]:
         """EastMoney's fund types by six-digit code."""
-        names = self._frame("fund_name_em", self._midnight)
-        return names.dropna(subset=["基金类型"]).set_index("基金代码")["基金类型"].to_dict()
+        names = self._snapshot("fund_name_em")
+        return dict(zip(names["基金代码"], names["基金类型"].fillna(""), strict=True))
 
     def _etf_info(self) -> pd.DataFrame:
         etfs = self._universe(pd.DatetimeIndex([self._last_due("etf_share")]))
@@ -306,7 +310,7 @@ class AkshareSource:
                     "index_code": codes.get(mapping.plain_index_name(tracked)),
                     "index_name": None if "无跟踪标的" in tracked else tracked or None,
                     "asset_scope": asset_scope,
-                    "category_1": kinds.get(code[:6]),
+                    "category_1": kinds.get(code[:6]) or None,
                     "management_fee": mapping.yearly_rate(told.get("管理费率")),
                     "custody_fee": mapping.yearly_rate(told.get("托管费率")),
                     "manager": told.get("基金管理人"),
@@ -323,7 +327,7 @@ class AkshareSource:
         return info
 
     def _index_codes(self) -> Mapping[str, str]:
-        return mapping.index_codes(self._frame("index_csindex_all", self._midnight))
+        return mapping.index_codes(self._snapshot("index_csindex_all"))
 
     def _etf_nav(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
         kinds = self._kinds()
@@ -367,14 +371,17 @@ class AkshareSource:
         bars = _joined(
             [
                 mapping.etf_minutes(
-                    self._windows("fund_etf_hist_min_em", since, sessions[0], "时间", ["时间"], symbol=code[:6], period="5"),
+                    self._windows(
+                        "fund_etf_hist_min_em", since, sessions[0], "时间", ["时间"], symbol=code[:6], period="5"
+                    ),
                     code,
                 )
                 for code in self._each(list(self._universe(sessions).index), "etf_bar_5min")
             ]
         )
+        begin = bars["trade_date"].min()
         bars = bars[bars["trade_date"].isin(sessions)]
-        if bars.empty:
+        if bars.empty and sessions[-1] < begin:
             return NotAvailable(f"{sessions[0]:%Y-%m-%d} … {sessions[-1]:%Y-%m-%d}: {_NOTES['etf_bar_5min']}")
         return bars
 
@@ -382,14 +389,14 @@ class AkshareSource:
         self, function: str, since: datetime, first: pd.Timestamp, day: str, key: list[str], **arguments: str
     ) -> pd.DataFrame:
         """Rows back to `first` of a function that serves the recent past only, older ones from stored answers."""
-        answer = self._client.call(function, since=since, **arguments)
+        answer = self._client.call(function, arguments, since=since)
         frames = [answer.frame]
         while len(answer.frame) and (begin := mapping.days(answer.frame[day]).min()) > first:
             received = min(response.received_at for response in answer.responses)
             # an answer from just before the window's first days reaches farthest back without leaving a gap
             until = min(received, moments(pd.DatetimeIndex([begin]) + timedelta(days=5), time.min)[0].to_pydatetime())
             try:
-                answer = self._client.call(function, until=until, **arguments)
+                answer = self._client.call(function, arguments, until=until)
             except NotStored:
                 break
             frames.append(answer.frame)
@@ -404,20 +411,21 @@ class AkshareSource:
     def _distributions(
         self, name: str, function: str, convert: Callable[[pd.DataFrame], pd.DataFrame], sessions: pd.DatetimeIndex
     ) -> pd.DataFrame:
-        ends = sessions.to_series().groupby(sessions.year).max()
         rows = _joined(
-            [convert(self._frame(function, self._since(name, _year_end(end)), year=f"{year}")) for year, end in ends.items()]
+            [
+                convert(self._frame(function, self._since(name, _last_session(year)), year=f"{year}"))
+                for year in sessions.year.unique()
+            ]
         )
         return rows[rows["etf_code"].isin(self._universe(sessions).index)]
 
     def _etf_margin(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
         since = self._since("etf_margin", sessions[-1])
         rows = []
-        for function, convert in (
-            ("stock_margin_detail_sse", mapping.sse_margins),
-            ("stock_margin_detail_szse", mapping.szse_margins),
-        ):
-            rows += [convert(self._whole(function, since, _has_rows, date=f"{day:%Y%m%d}"), day) for day in sessions]
+        for day in sessions:
+            asked = {"date": f"{day:%Y%m%d}"}
+            rows.append(mapping.sse_margins(self._whole("stock_margin_detail_sse", since, _has_rows, **asked)))
+            rows.append(mapping.szse_margins(self._whole("stock_margin_detail_szse", since, _has_rows, **asked), day))
         margins = _joined(rows)
         margins = margins[margins["etf_code"].isin(self._universe(sessions).index)]
         return self._published("etf_margin", margins, sessions, _EXCHANGES)
@@ -426,7 +434,7 @@ class AkshareSource:
 
     def _is_cni(self) -> Callable[[str], bool]:
         """Tells whether Shenzhen's index company publishes an index, and CSI does not."""
-        listed = set(self._frame("index_csindex_all", self._midnight)["指数代码"].map(mapping.index_code))
+        listed = set(self._snapshot("index_csindex_all")["指数代码"].map(mapping.index_code))
         return lambda code: code.endswith(".SZ") and code not in listed
 
     def _csi_bars(self, code: str, since: datetime, sessions: pd.DatetimeIndex) -> pd.DataFrame:
@@ -460,7 +468,9 @@ class AkshareSource:
         for code in self._indexes:
             if is_cni(code):
                 continue
-            yields = self._windows("stock_zh_index_value_csindex", since, sessions[0], "日期", ["日期"], symbol=code[:6])
+            yields = self._windows(
+                "stock_zh_index_value_csindex", since, sessions[0], "日期", ["日期"], symbol=code[:6]
+            )
             rows.append(mapping.csi_valuations(self._csi_bars(code, since, sessions), yields, code))
         values = _joined(rows)
         return values[values["trade_date"].isin(sessions)]
@@ -479,6 +489,8 @@ class AkshareSource:
     def _index_weight(self, start: date, end: date) -> pd.DataFrame | NotAvailable:
         info = self._etf_info()
         tracked = info.loc[info["asset_scope"] == "aShareStockEtf", "index_code"].dropna().unique()
+        if not len(tracked):
+            return NotAvailable(f"no ETF's index is known: {self._notes['etf_info']}")
         month_end = self._last_month_end()
         since = self._due(self._contract["index_weight"], pd.DatetimeIndex([month_end]))[0].to_pydatetime()
         is_cni = self._is_cni()
@@ -487,8 +499,9 @@ class AkshareSource:
             for code in self._each(sorted(tracked), "index_weight")
         ]
         weights = _joined(rows)
+        newest = weights["as_of_date"].max()
         weights = weights[weights["as_of_date"].between(pd.Timestamp(start), pd.Timestamp(end))]
-        if weights.empty:
+        if weights.empty and pd.Timestamp(end) < newest:
             return NotAvailable(f"{start} … {end}: {_NOTES['index_weight']}")
         return self._without_broken_sets(weights.reset_index(drop=True))
 
@@ -496,7 +509,7 @@ class AkshareSource:
         """Last session of the newest month whose weights are due."""
         sessions = sessions_between(self._today - timedelta(days=90), self._today)
         ends = sessions[:-1][sessions[1:].month != sessions[:-1].month]
-        return ends[self._due(self._contract["index_weight"], ends) <= self._now][-1]
+        return ends[self._due(self._contract["index_weight"], ends) <= pd.Timestamp(self._now)][-1]
 
     def _weights(self, code: str, is_cni: bool, since: datetime, month_end: pd.Timestamp, start: date) -> pd.DataFrame:
         def is_new(frame: pd.DataFrame) -> bool:
@@ -515,17 +528,18 @@ class AkshareSource:
         """Sets whose weights do not sum to one are left out and noted: no user can mend the publisher's file."""
         rule = self._contract["index_weight"].set_sum
         assert rule is not None
-        sums = weights.groupby(list(rule.columns))["weight"].sum().round(9)
-        broken = sums[~sums.between(rule.minimum, rule.maximum)]
-        shown = ", ".join(f"{code} {day:%Y-%m-%d} ({total:.4f})" for (code, day), total in broken.head(10).items())
-        if len(broken) > _BROKEN_SETS_LIMIT * len(sums):
+        wrong = outside_set_sum(rule, weights)
+        broken = weights[list(rule.columns)].assign(total=wrong).dropna().drop_duplicates()
+        shown = ", ".join(f"{code} {day:%Y-%m-%d} ({total:.4f})" for code, day, total in broken.head(10).to_numpy())
+        sets = len(weights[list(rule.columns)].drop_duplicates())
+        if len(broken) > _BROKEN_SETS_LIMIT * sets:
             raise CanaryError(
-                f"akshare index_weight: {len(broken)} of {len(sums)} weight sets do not sum to 1: {shown}. The publisher "
+                f"akshare index_weight: {len(broken)} of {sets} weight sets do not sum to 1: {shown}. The publisher "
                 "changed what it sends: nothing of it is used"
             )
         if len(broken):
             self._notes["index_weight"] = f"{_NOTES['index_weight']}; left out, for they do not sum to 1: {shown}"
-        return weights[~pd.MultiIndex.from_frame(weights[list(rule.columns)]).isin(broken.index)]
+        return weights[wrong.isna()]
 
     def _industry_bar(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
         since = self._since("industry_bar", sessions[-1])
@@ -538,18 +552,18 @@ class AkshareSource:
         return self._published("industry_bar", bars, sessions)
 
     def _stock_industry(self) -> pd.DataFrame:
-        return mapping.sw_stays(self._frame("stock_industry_clf_hist_sw", self._midnight))
+        return mapping.sw_stays(self._snapshot("stock_industry_clf_hist_sw"))
 
     # Mutual funds and their reports.
 
     def _fund_info(self) -> pd.DataFrame:
-        names = self._frame("fund_name_em", self._midnight)
-        issues = self._frame("fund_new_found_em", self._midnight)
+        names = self._snapshot("fund_name_em")
+        issues = self._snapshot("fund_new_found_em")
         etfs = self._universe(pd.DatetimeIndex([self._last_due("etf_share")]))
         return mapping.fund_infos(names, issues, set(etfs.index))
 
     def _fund_holding(self, start: date, end: date) -> pd.DataFrame:
-        codes = mapping.active_funds(self._frame("fund_name_em", self._midnight))
+        codes = mapping.active_funds(self._snapshot("fund_name_em"))
         since = self._reports_due(end, full_only=False)
         rows = []
         for code in self._each(codes, "fund_holding"):
@@ -578,7 +592,9 @@ class AkshareSource:
     def _reports_due(self, end: date, full_only: bool) -> datetime:
         """The last day by which reports had to be public, not after the one for the year of `end`."""
         last = min(self._today - timedelta(days=1), mapping.full_report_due(date(end.year, 12, 31)))
-        deadlines = [mapping.full_report_due(date(y, m, d)) for y in (last.year - 1, last.year) for m, d in ((6, 30), (12, 31))]
+        deadlines = [
+            mapping.full_report_due(date(y, m, d)) for y in (last.year - 1, last.year) for m, d in ((6, 30), (12, 31))
+        ]
         if not full_only:
             quarters = pd.period_range(end=pd.Period(last, "Q"), periods=5).end_time.normalize()
             deadlines += [day.date() for day in sessions_after(quarters[quarters <= pd.Timestamp(last)], 15)]
@@ -601,11 +617,12 @@ def _has_rows(frame: pd.DataFrame) -> bool:
 
 
 def _by_month(sessions: pd.DatetimeIndex) -> list[pd.DatetimeIndex]:
-    return [pd.DatetimeIndex(days) for _, days in sessions.groupby(sessions.to_period("M")).items()]
+    months = sessions.to_period("M")
+    return [sessions[months == month] for month in months.unique()]
 
 
-def _year_end(day: pd.Timestamp) -> pd.Timestamp:
-    return sessions_between(day.date(), date(day.year, 12, 31))[-1]
+def _last_session(year: int) -> pd.Timestamp:
+    return sessions_between(date(year, 12, 1), date(year, 12, 31))[-1]
 
 
 def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

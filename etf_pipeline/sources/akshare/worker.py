@@ -31,6 +31,8 @@ import requests
 
 VOLATILE = frozenset({"_", "rt", "random"})
 """Query parameters that differ in every request and mean nothing."""
+ABSENT = b""
+"""Stored for a page the vendor says does not exist (HTTP 404)."""
 ORPHAN_SECONDS = 5
 """How long after the deadline a call ends by itself, should the parent be gone."""
 
@@ -101,12 +103,15 @@ class Recorder(requests.adapters.HTTPAdapter):
     def _body(self, request: requests.PreparedRequest, asked: dict[str, str], options: dict[str, Any]) -> bytes:
         tell(self._parent, {"kind": "ask", "request": asked})
         reply = json.loads(self._parent.recv_bytes())["kind"]
-        if reply == "stored":
-            return self._parent.recv_bytes()
         if reply == "refused":
             raise Unusable("refused", "no stored answer")
-        body = self._live(request, options)
-        tell(self._parent, {"kind": "got", "request": asked}, body)
+        if reply == "stored":
+            body = self._parent.recv_bytes()
+        else:
+            body = self._live(request, options)
+            tell(self._parent, {"kind": "got", "request": asked}, body)
+        if body == ABSENT:
+            raise Unusable("absent", f"no such page on {urlsplit(request.url or '').netloc}")
         return body
 
     def _live(self, request: requests.PreparedRequest, options: dict[str, Any]) -> bytes:
@@ -118,9 +123,10 @@ class Recorder(requests.adapters.HTTPAdapter):
         sent = request.copy()
         if host in self._gateways:
             sent.url = self._gateways[host].rstrip("/") + urlunsplit(("", "", parts.path, parts.query, ""))
+            sent.headers.pop("Host", None)
         response = self._direct.send(sent, **{**options, "stream": False})
         if response.status_code in (404, 410):
-            raise Unusable("absent", f"HTTP {response.status_code} from {host}")
+            return ABSENT
         if response.status_code >= 400:
             raise Unusable("blocked", f"HTTP {response.status_code} from {host}")
         start = response.content[:200].lstrip().lower()
@@ -138,7 +144,7 @@ class _Direct(requests.Session):
         super().__init__()
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
-    def get_adapter(self, url: str | bytes) -> requests.adapters.BaseAdapter:
+    def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
         return type(self)._adapter_of(self, url)
 
 
@@ -198,7 +204,7 @@ def _functions() -> Callable[[str], Callable[..., pd.DataFrame]]:
     import akshare.fund.fund_fhsp_em as distributions
 
     # this module evaluates what the server sends; it sends literals, and literals are all it shall get
-    distributions.eval = ast.literal_eval  # type: ignore[attr-defined]
+    distributions.eval = ast.literal_eval
     return lambda name: fund_holders if name == "fund_holders" else getattr(akshare, name)
 
 

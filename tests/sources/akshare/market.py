@@ -16,7 +16,10 @@ from openpyxl import Workbook
 from tests.sources.akshare.server import Reply
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
-SESSIONS = [date(2026, 1, d) for d in (5, 6, 7, 8, 9, 12, 13, 14, 15, 16)]
+JANUARY = [date(2026, 1, d) for d in (5, 6, 7, 8, 9, 12, 13, 14, 15, 16)]
+SESSIONS = [
+    day.date() for day in pd.bdate_range("2025-12-08", "2026-02-06") if f"{day:%m-%d}" not in ("01-01", "01-02")
+]
 NOW = datetime(2026, 1, 19, 12, 0, tzinfo=SHANGHAI)
 """A Monday: Friday's shares and NAVs are due, its margins too, Monday's bars are not."""
 
@@ -50,8 +53,8 @@ STOCKS = [("600519", "上海证券交易所", 60.5), ("000001", "深圳证券交
 
 
 def of(day: date) -> int:
-    """Position of a session; days in between stand for the one before."""
-    return sum(session <= day for session in SESSIONS) - 1
+    """Sessions since 2026-01-05; negative before it."""
+    return SESSIONS.index(day) - SESSIONS.index(JANUARY[0])
 
 
 def shares(code: str, day: date) -> float:
@@ -134,8 +137,9 @@ def sse_margin(query: dict[str, str]) -> Reply:
             "stockCode": code,
         }
         for code, name in (("510300", "沪深300ETF"), ("510050", "上证50ETF"), ("600519", "贵州茅台"))
+        if day in SESSIONS
     ]
-    return js({"pageHelp": {"total": 3}, "result": rows if day in SESSIONS else []})
+    return js({"pageHelp": {"total": len(rows)}, "result": rows})
 
 
 def szse_margin(query: dict[str, str]) -> Reply:
@@ -208,14 +212,15 @@ def kline(query: dict[str, str]) -> Reply:
     if query["klt"] == "101":
         stamps = [f"{day}" for day in in_range(query["beg"], query["end"])]
     else:
-        stamps = [f"{day} {at}" for day in SESSIONS[-3:] for at in ("09:35", "09:40")]
+        stamps = [f"{day} {at}" for day in JANUARY[-3:] for at in ("09:35", "09:40")]
     lines = []
     for stamp in stamps:
         price = nav(code, date.fromisoformat(stamp[:10]))
         lots = 1_000 + of(date.fromisoformat(stamp[:10]))
         money = round(lots * 100 * price, 2)
         lines.append(
-            f"{stamp},{price:.3f},{price * 1.001:.3f},{price * 1.01:.3f},{price * 0.99:.3f},{lots},{money},1.5,0.1,0.001,0.2"
+            f"{stamp},{price:.3f},{price * 1.001:.3f},{price * 1.01:.3f},{price * 0.99:.3f},{lots},{money},"
+            "1.5,0.1,0.001,0.2"
         )
     return js({"rc": 0, "data": {"code": code, "market": 1, "name": "x", "decimal": 3, "klines": lines}})
 
@@ -252,7 +257,7 @@ def csi_bars(query: dict[str, str]) -> Reply:
 
 def cni_bars(query: dict[str, str]) -> Reply:
     rows = [
-        [f"{day}", 1, 5009.0 + of(day), 4999.0 + of(day), 4991.0 + of(day), 5000.0 + of(day), 1.0, "0.50%", 321.5, 2_000.0, 1]
+        [f"{day}", 1, *(level + of(day) for level in (5009.0, 4999.0, 4991.0, 5000.0)), 1.0, "0.50%", 321.5, 2_000.0, 1]
         for day in reversed(in_range(query["startDate"], query["endDate"]))
     ]
     return js({"code": 200, "data": {"data": rows}})
@@ -282,12 +287,18 @@ def cni_weights() -> Reply:
 
 def csi_valuation(code: str) -> Reply | None:
     names = ["日期Date", "指数代码Index Code", "指数中文全称", "指数中文简称", "指数英文全称", "指数英文简称"]
-    header = [*names, "市盈率1（总股本）P/E1", "市盈率2（计算用股本）P/E2", "股息率1（总股本）D/P1", "股息率2（计算用股本）D/P2"]
+    header = [
+        *names,
+        "市盈率1（总股本）P/E1",
+        "市盈率2（计算用股本）P/E2",
+        "股息率1（总股本）D/P1",
+        "股息率2（计算用股本）D/P2",
+    ]
     if code not in {c for c, _, _ in CSI_INDEXES}:
         return None
     rows = [
         (int(f"{day:%Y%m%d}"), int(code), "某指数", "某", "Some", "S", 12.5, 14.5, 2.75, 2.5)
-        for day in reversed(SESSIONS[-4:])
+        for day in reversed(JANUARY[-4:])
     ]
     return sheet(header, rows)
 
@@ -362,10 +373,8 @@ def fund_names() -> Reply:
 
 def new_funds() -> Reply:
     def row(code: str, name: str, kind: str, issued: str, found: str) -> list[str]:
-        return [code, name, "某某基金", "1", kind, issued, found, "1.5", "张三", "开放申购", "2026-01-05～2026-01-16"] + [
-            *[""] * 7,
-            "0.15%",
-        ]
+        told = [code, name, "某某基金", "1", kind, issued, found, "1.5", "张三", "开放申购", "2026-01-05～2026-01-16"]
+        return [*told, *[""] * 7, "0.15%"]
 
     rows = [
         row("519702", "交银趋势混合A", "混合型-偏股", "12.50", "2010-12-22"),
@@ -386,7 +395,8 @@ def holdings(query: dict[str, str]) -> str:
             f"<td>{8.5 - 0.1 * n:.2f}%</td><td>1,000.50</td><td>{20_010.25 - n:,.2f}</td></tr>"
             for n in range(count - 1)
         )
-        rows += "<tr><td>9</td><td>00700</td><td>腾讯控股</td><td>股吧</td><td>5.00%</td><td>10.00</td><td>4,000.00</td></tr>"
+        rows += "<tr><td>9</td><td>00700</td><td>腾讯控股</td><td>股吧</td>"
+        rows += "<td>5.00%</td><td>10.00</td><td>4,000.00</td></tr>"
         heads = "<th>序号</th><th>股票代码</th><th>股票名称</th><th>相关资讯</th><th>占净值比例</th>"
         heads += "<th>持股数（万股）</th><th>持仓市值（万元）</th>"
         title = f"<a>某基金</a>&nbsp;&nbsp;2025年{quarter}季度股票投资明细"
@@ -397,7 +407,10 @@ def holdings(query: dict[str, str]) -> str:
 
 def holders(query: dict[str, str]) -> str:
     heads = ("公告日期", "机构持有比例", "个人持有比例", "内部持有比例", "总份额（亿份）")
-    rows = (("2025-06-30", "83.06%", "16.94%", "0.01%", "894.00"), ("2024-12-31", "79.40%", "20.60%", "0.00%", "607.50"))
+    rows = (
+        ("2025-06-30", "83.06%", "16.94%", "0.01%", "894.00"),
+        ("2024-12-31", "79.40%", "20.60%", "0.00%", "607.50"),
+    )
     if query["code"] not in ("510300", "159915"):
         return ""
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)

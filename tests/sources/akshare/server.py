@@ -93,7 +93,8 @@ def serve(pages: Page) -> Iterator[Site]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass
