@@ -83,6 +83,7 @@ def test_a_moment_without_zone_is_refused(store: ResponseStore) -> None:
 def test_the_same_answer_makes_the_same_file(tmp_path: Path) -> None:
     paths = [ResponseStore(tmp_path / name).keep("fund_nav", REQUEST, b"body", NOON).path for name in ("a", "b")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths[0].read_bytes()[4:8] == bytes(4)  # gzip's own time
 
 
 def _cut(content: bytes) -> bytes:

@@ -131,7 +131,7 @@ class TushareClient:
         """The page that answers `query`, from the store or by a call; `before` is the page that comes before it."""
         if query.offset is not None and query.offset > MAX_OFFSET:
             raise RequestRefused(
-                f"{query}: Tushare serves no row after {MAX_OFFSET + (query.limit or 0)}, and there are more. "
+                f"{query}: Tushare serves no page that begins after row {MAX_OFFSET}, and there may be more rows. "
                 "Split the query by date or code."
             )
         stored = self._responses.newest(query.api, query.request, since)
@@ -226,6 +226,7 @@ def _http_client(base_url: str, patience: Patience) -> httpx.Client:
     if address.scheme != "https" and not (address.scheme == "http" and loopback):
         raise InsecureAddress(f"tushare: the token would travel in clear to {base_url}. Use an https:// base URL.")
     return httpx.Client(
+        headers={"content-type": "application/json"},
         timeout=httpx.Timeout(patience.read_seconds, connect=patience.connect_seconds),
         # a proxy set for the machine would see what is meant for this machine alone
         trust_env=not loopback,

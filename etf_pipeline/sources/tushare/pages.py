@@ -27,7 +27,9 @@ class Query:
 
     def __str__(self) -> str:
         sent = {**self.params, "limit": self.limit, "offset": self.offset}
-        return f"{self.api}({', '.join(f'{name}={value}' for name, value in sent.items() if value is not None)})"
+        return (
+            f"{self.api}({', '.join(f'{name}={_short(value)}' for name, value in sent.items() if value is not None)})"
+        )
 
     @property
     def request(self) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def _json(body: bytes, query: Query) -> Any:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        if error.end == len(body) and error.reason == "unexpected end of data":
+        if error.reason == "unexpected end of data":
             raise _ended(query, len(body)) from error
         malformed(query, f"byte {error.start} is not UTF-8")
     try:
@@ -162,6 +164,12 @@ def _column(values: Sequence[Any], field: str, query: Query) -> pd.Series:
     malformed(query, f"{field} holds {' and '.join(sorted(_NAMES[kind] for kind in kinds))}")
 
 
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+_SHOWN = 80
 _NAMES = {
     dict: "an object",
     list: "a list",

@@ -92,6 +92,7 @@ def test_a_call_names_api_token_parameters_and_fields(tmp_path: Path) -> None:
     assert asked == [("fund_share", DAY)]
     assert server.calls[0].params == {"trade_date": "20260302", "limit": 2000, "offset": 0}
     assert server.calls[0].fields == ("fd_share", "ts_code")
+    assert "content-type: application/json" in server.calls[0].head.lower()
     assert client.calls == {"fund_share": 1}
 
 
@@ -265,6 +266,7 @@ PASSING = [
     cut(0.0),
     cut(0.5),
     page(),
+    Fault("JSON as HTML", lambda reply: replace(reply, content_type="text/html")),
     Fault("plain text", lambda reply: replace(reply, body=b"upstream error", content_type="text/plain")),
     Fault("no gzip", lambda reply: replace(reply, encoding="gzip")),
 ]
@@ -300,10 +302,11 @@ def test_a_fault_that_stays_is_raised_as_transient(tmp_path: Path, fault: Fault)
 def test_a_body_that_drips_does_not_hold_the_client(tmp_path: Path) -> None:
     # every byte comes long before the timeout of a single read
     patience = Patience(read_seconds=30, call_seconds=0.1, attempts=1)
-    with serving(tmp_path, faults=[slow(0.005)], patience=patience) as (_server, client):
-        with pytest.raises(VendorUnavailable, match="the body came too slowly"):
-            ask(client)
-        assert len(ask(client)) == 2
+    with (
+        serving(tmp_path, faults=[slow(0.005)], patience=patience) as (_server, client),
+        pytest.raises(VendorUnavailable, match="the body came too slowly"),
+    ):
+        ask(client)
 
 
 def test_a_body_that_stops_does_not_hold_the_client(tmp_path: Path) -> None:
@@ -428,6 +431,17 @@ def test_the_pace_is_one_for_all_clients_of_a_folder_and_for_each_api(tmp_path: 
         before = clock.now()
         ask_often(first, range(5), "fund_nav")
         assert clock.now() - before < timedelta(seconds=1)
+
+
+def test_calls_counted_by_a_clock_that_was_ahead_hold_nobody_up(tmp_path: Path) -> None:
+    plan, clock = Plan(2000, False, 5, None), FakeClock()
+    with serving(tmp_path, plan=plan, clock=FakeClock(datetime(2027, 3, 2, tzinfo=UTC))) as (server, ahead):
+        ask_often(ahead, range(5))
+        with connect(server.url, tmp_path, clock=clock, plan=plan) as right:
+            ask_often(right, range(5, 10))
+            assert clock.slept == []
+            ask_often(right, range(10, 11))
+    assert clock.slept == [pytest.approx(61, abs=1)]
 
 
 def test_a_slower_rate_in_a_message_is_kept_to(tmp_path: Path) -> None:

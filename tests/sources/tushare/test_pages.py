@@ -97,3 +97,10 @@ def test_no_rows_have_their_columns() -> None:
 def test_pages_that_differ_in_kind_are_refused_together() -> None:
     with pytest.raises(MalformedResponse, match="fd_share holds a number and text"):
         frame_of([["a", "b", 1.5], ["a", "b", "1.5"]], QUERY)
+
+
+def test_a_long_list_of_codes_is_shown_in_part() -> None:
+    codes = ",".join(f"{number:06d}.SH" for number in range(510_000, 510_500))
+    query = Query("fund_daily", {"ts_code": codes, "trade_date": "20260302"}, FIELDS)
+    assert str(query) == f"fund_daily(ts_code={codes[:80]}…, trade_date=20260302)"
+    assert query.request["params"]["ts_code"] == codes

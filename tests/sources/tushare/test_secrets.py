@@ -41,7 +41,7 @@ FAULTS = [
     connection_lost(0.0),
     no_answer(),
     cut(),
-    slow(1),
+    slow(30),
     refused(WRONG_TOKEN),
     refused(NO_PERMISSION),
     refused(rate_refusal("天", 1)),
@@ -76,7 +76,7 @@ def test_the_token_is_in_nothing_a_client_leaves(tmp_path: Path, caplog: pytest.
     caplog.set_level(logging.DEBUG)
     seen: list[str] = []
     faults = scripted({f"api{number}": [fault] for number, fault in enumerate(FAULTS)})
-    patience = Patience(read_seconds=0.2, attempts=1)
+    patience = Patience(read_seconds=1, attempts=1)
     with (
         TushareServer(always(shares(5)), TOKEN, faults) as server,
         connect(server.url, tmp_path, patience=patience) as client,
