@@ -1,17 +1,18 @@
-"""Command line: `etf-pipeline run`, `holdings`, `check`, `where`, `doctor`, `ui`: thin verbs over the same assets."""
+"""Command line: `etf-pipeline run`, `holdings`, `estimate`, `doctor`, `ui` …: thin verbs over the same assets."""
 
 import contextlib
 import errno
 import json
+import logging
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -26,7 +27,10 @@ from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.lake import Lake, LakeError, atomic_path
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment, SettingsError
-from etf_pipeline.sources.base import SourceError
+from etf_pipeline.sources.base import NotAvailable, SourceError
+
+if TYPE_CHECKING:
+    from etf_pipeline.sources.tushare.source import TushareSource
 
 app = typer.Typer(
     help="From ETF shares to biweekly industry holdings.",
@@ -37,8 +41,12 @@ app = typer.Typer(
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _RESEARCH_GROUPS = {"analytics", "reports"}
 
-Source = Annotated[str | None, typer.Option(help="Where data comes from: sample (synthetic, offline) or files.")]
+Source = Annotated[
+    str | None, typer.Option(help="Where data comes from: sample (synthetic, offline), files, tushare or akshare.")
+]
 Data = Annotated[Path | None, typer.Option(help="Folder of Parquet or CSV files, for --source files.")]
+_TRACED_ROWS = 20
+
 LakeDir = Annotated[Path, typer.Option("--lake", help="Folder of the lake: raw data, results, catalogue.")]
 Scheme = Annotated[str | None, typer.Option(help="Industry classification: citic or sw.")]
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
@@ -227,6 +235,74 @@ def where(lake: LakeDir = Path("lake")) -> None:
 
 
 @app.command()
+def estimate(
+    source: Annotated[str, typer.Option(help="Source that is paid or limited by calls: tushare.")] = "tushare",
+    lake: LakeDir = Path("lake"),
+    start: Day = None,
+    end: Day = None,
+    overrides: Overrides = None,
+) -> None:
+    """Tell before a backfill how many calls and minutes it needs, and which datasets the account cannot read.
+
+    What the lake's stored responses answer already costs nothing. Today's lists of funds are asked for, if need be.
+    """
+    from etf_pipeline.sources.tushare.estimate import estimate as costs_of
+
+    with _clear_errors():
+        pipeline = Pipeline(_deployment(lake, source, None, None, start, end, overrides))
+        tushare = _tushare(pipeline)
+        first, last = tushare.span
+        first, last = pipeline.deployment.start or first, min(pipeline.deployment.end or last, last)
+        with _telling(lambda text: console.print(text, style="dim", markup=False)):
+            costs = costs_of(tushare, first, last)
+    table = Table(title=f"Backfill {first} … {last}: at most {tushare.plan.per_minute} calls of one API a minute")
+    for column in ("dataset", "API", "calls", "stored", "minutes", "points", "cannot be read"):
+        table.add_column(column, justify="right" if column in ("calls", "stored", "minutes", "points") else "left")
+    for cost in costs:
+        points = "licence" if cost.points is None else str(cost.points)
+        numbers = (f"{cost.calls:,}", f"{cost.stored:,}", f"{cost.minutes:.1f}", points)
+        table.add_row(cost.dataset, cost.api, *numbers, Text(cost.missing or "", style="red"))
+    table.add_section()
+    calls, minutes = sum(cost.calls for cost in costs), sum(cost.minutes for cost in costs)
+    table.add_row("all", "", f"{calls:,}", f"{sum(cost.stored for cost in costs):,}", f"{minutes:.1f}", "", "")
+    console.print(table)
+
+
+@app.command()
+def trace(
+    dataset: Annotated[str, typer.Argument(help="Raw dataset, such as etf_share.")],
+    day: Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="Day of the rows.")],
+    code: Annotated[str | None, typer.Option(help="Show only what names this code, such as 510300.SH.")] = None,
+    lake: LakeDir = Path("lake"),
+) -> None:
+    """Show rows of a vendor's dataset with the stored responses they came from, made anew from those without a call."""
+    with _clear_errors():
+        deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
+        frame, responses = _tushare(Pipeline(deployment), offline=True).trace(dataset, day.date())
+        if isinstance(frame, NotAvailable):
+            raise SourceError(f"{dataset}: {frame.reason}")
+    if code:
+        frame = frame[(frame == code).any(axis="columns")]
+        responses = [response for response in responses if code.encode() in response.body]
+    console.print(frame.to_string(index=False, max_rows=_TRACED_ROWS), markup=False)
+    table = Table(title=f"{len(responses)} responses these rows came from")
+    for column in ("request", "received (UTC)", "SHA-256 of the body", "file"):
+        table.add_column(column, overflow="fold")
+    for response in responses:
+        request = ", ".join(f"{name}={value}" for name, value in response.request["params"].items())
+        moment = f"{response.received_at:%Y-%m-%d %H:%M:%S}"
+        file = str(response.path.relative_to(lake.absolute()))
+        table.add_row(Text(f"{response.api}({request})"), moment, response.sha256, Text(file))
+    console.print(table)
+
+
+def _tushare(pipeline: Pipeline, offline: bool = False) -> "TushareSource":
+    if pipeline.deployment.source != "tushare":
+        raise SettingsError(f"this is for source tushare, not for {pipeline.deployment.source}")
+    return pipeline.tushare(offline)
+
+
+@app.command()
 def doctor(
     lake: LakeDir = Path("lake"),
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without losing anything.")] = False,
@@ -330,7 +406,8 @@ def _execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"
         task = progress.add_task("Starting", total=len(assets) + len(checks))
         job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
         instance.add_event_listener(run_id, _advance(progress, task))
-        result = job.execute_in_process(run_id=run_id, instance=instance, raise_on_error=False)
+        with _telling(lambda text: progress.update(task, description=text)):
+            result = job.execute_in_process(run_id=run_id, instance=instance, raise_on_error=False)
     return _report(result, log)
 
 
@@ -345,6 +422,22 @@ def _advance(progress: Progress, task: Any) -> Callable[[Any], None]:
             progress.advance(task)
 
     return listen
+
+
+@contextlib.contextmanager
+def _telling(tell: Callable[[str], Any]) -> Iterator[None]:
+    """What sources log of their progress is told too."""
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: tell(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("etf_pipeline.sources")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _report(result: Any, log: Path) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 FACTORS = ("flow", "level", "change", "divergence")
 Factor = Literal["flow", "level", "change", "divergence"]
@@ -172,3 +172,36 @@ class Deployment(BaseModel):
     def load_parameters(self) -> Parameters:
         """The strategy's parameters with this deployment's overrides applied."""
         return Parameters.load(self.parameters)
+
+
+class TushareSettings(BaseModel):
+    """The account at Tushare and how to talk to it. Read from the environment alone, so that no file holds the token.
+
+    `shenzhen`: whether the dates of Shenzhen's shares are held against the exchange's own report (`verified`), or
+    taken as Tushare labels them. `offline` answers from stored responses only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: SecretStr = SecretStr("")
+    url: str = "https://api.tushare.pro"
+    points: int = 5000
+    minute_bars: bool = False
+    shenzhen: Literal["verified", "as_labelled"] = "verified"
+    offline: bool = False
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Settings from TUSHARE_TOKEN, ETF_PIPELINE_OFFLINE and ETF_PIPELINE_TUSHARE_URL, _POINTS, …
+
+        Raises:
+            SettingsError: a variable that cannot be read; the message names it.
+        """
+        names = {name: f"ETF_PIPELINE_TUSHARE_{name.upper()}" for name in cls.model_fields}
+        names |= {"token": "TUSHARE_TOKEN", "offline": "ETF_PIPELINE_OFFLINE"}
+        given = {name: os.environ[variable] for name, variable in names.items() if os.environ.get(variable)}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = "; ".join(f"{names[str(e['loc'][0])]}: {e['msg']}" for e in error.errors())
+            raise SettingsError(f"environment: {problems}") from None

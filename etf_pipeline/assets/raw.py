@@ -12,7 +12,7 @@ from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_between
 from etf_pipeline.partitions import raw_partitions, selected_window
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.sources.base import NotAvailable, Source, SourceError, TransientSourceError
+from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, Source, SourceError, TransientSourceError
 
 _PREVIEW_ROWS = 5
 _MAX_RETRIES = 5
@@ -42,7 +42,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
         },
     )
     def ingest(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
-        notes = pipeline.source_notes
+        notes = pipeline.source_notes  # the source is checked before any of it is used
         start, end = selected_window(context) or pipeline.span
         if dataset.date_column is not None and pipeline.deployment.end:
             end = min(end, pipeline.deployment.end)
@@ -92,4 +92,6 @@ def _metadata(
         metadata["last_date"] = f"{frame[dataset.date_column].max():%Y-%m-%d}"
     if note:
         metadata["note"] = note
+    if DISAGREEMENTS in frame.attrs:
+        metadata["disagreements"] = dg.MetadataValue.md(frame.attrs[DISAGREEMENTS])
     return metadata

@@ -3,12 +3,22 @@
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from etf_pipeline.resources.lake import Lake
-from etf_pipeline.settings import Deployment, Parameters, SettingsError
+from etf_pipeline.settings import Deployment, Parameters, SettingsError, TushareSettings
 from etf_pipeline.sources.base import Source
 
-FIRST_DAY = {"sample": date(2014, 12, 1), "files": date(2005, 1, 4), "akshare": date(2016, 10, 10)}
+if TYPE_CHECKING:
+    from etf_pipeline.sources.akshare.source import AkshareSource
+    from etf_pipeline.sources.tushare.source import TushareSource
+
+FIRST_DAY = {
+    "sample": date(2014, 12, 1),
+    "files": date(2005, 1, 4),
+    "tushare": date(2014, 12, 1),
+    "akshare": date(2016, 10, 10),
+}
 """First day of the partitions of each source; the names are all the sources there are."""
 
 
@@ -40,6 +50,8 @@ class Pipeline:
             from etf_pipeline.sources.sample import SampleSource
 
             return SampleSource()
+        if self.deployment.source == "tushare":
+            return self.tushare()
         if self.deployment.source == "akshare":
             return self._akshare()
         from etf_pipeline.sources.files import FilesSource
@@ -47,14 +59,35 @@ class Pipeline:
         assert self.deployment.data is not None
         return FilesSource(self.deployment.data.absolute())
 
-    def _akshare(self) -> Source:
+    def tushare(self, offline: bool = False) -> "TushareSource":
+        """Source tushare, settled by the environment; `offline` on stored responses whatever that says.
+
+        Raises:
+            SettingsError: a setting cannot be used, or Shenzhen's dates cannot be verified.
+        """
+        from etf_pipeline.sources.akshare.client import AkshareMissing
+        from etf_pipeline.sources.tushare.source import open_tushare
+
+        settings = TushareSettings.from_env()
+        if offline:
+            settings = settings.model_copy(update={"offline": True})
+        try:
+            report = self._akshare(settings.offline).szse_share_report if settings.shenzhen == "verified" else None
+        except AkshareMissing as error:
+            raise SettingsError(
+                f"{error} It holds the dates of Tushare's Shenzhen shares against the exchange's own report. To take "
+                "them as Tushare labels them, in some periods a session late: ETF_PIPELINE_TUSHARE_SHENZHEN=as_labelled"
+            ) from error
+        return open_tushare(settings, self.parameters, self.lake.root / "responses" / "tushare", report)
+
+    def _akshare(self, offline: bool = False) -> "AkshareSource":
         from etf_pipeline.sources.akshare.client import AkshareClient, Worker
         from etf_pipeline.sources.akshare.source import AkshareSource
         from etf_pipeline.sources.responses import ResponseStore
 
         p = self.parameters
         responses = ResponseStore(self.lake.root / "responses" / "akshare")
-        client = AkshareClient(responses, Worker(self.deployment.gateways))
+        client = AkshareClient(responses, Worker(self.deployment.gateways), offline=offline)
         return AkshareSource(client, (p.size_large_index, p.size_small_index, p.growth_index, p.value_index))
 
     @cached_property

@@ -11,6 +11,9 @@ from typing import Protocol
 
 import pandas as pd
 
+DISAGREEMENTS = "disagreements"
+"""Name in a fetched frame's `attrs` of a table in Markdown: where two sources of these rows differ."""
+
 
 class SourceError(Exception):
     """The source cannot be read, or what it holds breaks the contract; trying again does not help."""
