@@ -13,11 +13,17 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE
+from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, moments, sessions_after, sessions_between
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
-from etf_pipeline.sources.canonical import CODE_PATTERN, days_of
-from etf_pipeline.sources.trust import ExchangeReport, as_text, dated_by_exchange, reconcile
+from etf_pipeline.sources.canonical import CODE_PATTERN, days_of, outside_set_sum
+from etf_pipeline.sources.trust import (
+    SHENZHEN_REPORT_BEGINS,
+    ExchangeReport,
+    as_text,
+    dated_by_exchange,
+    reconcile,
+)
 
 NOTE = "note"
 """Name in a converted frame's `attrs` of what is notable about these rows."""
@@ -39,6 +45,10 @@ INDEX_ALIASES = {"399300.SZ": "000300.SH"}
 
 _FEE_PERCENT = (0.01, 1.5)
 """Bounds of the median yearly fee in percent; outside of them the vendor has changed its unit."""
+_PRICE_RATIO = (0.8, 1.25)
+"""Bounds of the median of money per share traded over the close."""
+_BROKEN_SETS = 0.05
+"""With more than this part of its weight sets broken the vendor has changed what it sends."""
 _SHARE_DIFFERENCE = 1e-5
 """Relative difference of two counts of shares that is worth showing; vendors round to a hundredth of a 万份."""
 _TOP_POSITIONS = 10
@@ -487,18 +497,23 @@ def _etf_share(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
         )
         return frame
     around = window.around(2)
-    report = lists.exchange_report(around[0].date(), min(around[-1].date(), window.public))
+    # whole months, so that one answer serves every window within
+    first = max(around[0].replace(day=1).date(), SHENZHEN_REPORT_BEGINS)
+    report = lists.exchange_report(first, min((around[-1] + pd.offsets.MonthEnd(0)).date(), window.public))
     report = report[report["etf_code"].isin(lists.etfs["etf_code"])]
-    dated = dated_by_exchange(frame[shenzhen], report, around)
+    reported = frame["trade_date"] >= pd.Timestamp(SHENZHEN_REPORT_BEGINS)
+    dated = dated_by_exchange(frame[shenzhen & reported], report, around)
     moved = dated.loc[dated["label"] != dated["trade_date"], ["label", "trade_date"]].drop_duplicates()
     inside = window.sessions
     dated = dated[dated["trade_date"].isin(inside)].drop(columns="label")
     # a session nobody has labelled yet is late, not in disagreement
     known = report[report["trade_date"].isin(dated["trade_date"])]
-    result = pd.concat([frame[~shenzhen], dated])
+    before = frame[shenzhen & ~reported]
+    result = pd.concat([frame[~shenzhen], before, dated])
     result.attrs[NOTE] = (
         f"Shenzhen dates held against the exchange's own report: {len(moved)} of {len(window.labels)} days re-dated"
         + "".join(f", {row.label:%Y-%m-%d} is {row.trade_date:%Y-%m-%d}" for row in moved.head(5).itertuples())
+        + (f"; DATES NOT VERIFIED before {SHENZHEN_REPORT_BEGINS}, where the report begins" if len(before) else "")
     )
     differing = reconcile(dated, known, ("etf_code", "trade_date"), ("tushare", "exchange"), _SHARE_DIFFERENCE)
     if len(differing):
@@ -530,6 +545,7 @@ def _etf_nav(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
 def _etf_bar(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     bars = _of_etfs(rows["fund_daily"], lists)
     bars = bars.merge(rows["fund_adj"], on=["ts_code", "trade_date"], how="left")
+    _check_units("fund_daily", bars["close"], _scaled(bars["vol"], LOT), _scaled(bars["amount"], THOUSAND))
     return pd.DataFrame(
         {
             "etf_code": bars["ts_code"],
@@ -544,6 +560,7 @@ def _etf_bar(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
 
 def _etf_bar_5min(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     bars = rows["stk_mins"]
+    _check_units("stk_mins", bars["close"], bars["vol"], bars["amount"])
     ends = _text(bars["trade_time"])
     return pd.DataFrame(
         {
@@ -555,6 +572,23 @@ def _etf_bar_5min(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
             "amount": bars["amount"],
         }
     )
+
+
+def _check_units(api: str, close: pd.Series, volume: pd.Series, amount: pd.Series) -> None:
+    """Hold money per share traded against the price: a change of unit of either shows at once.
+
+    Raises:
+        SourceError: their median ratio is far from one.
+    """
+    if any(values.dtype.kind not in "iuf" for values in (close, volume, amount)):
+        return  # for the gate to refuse
+    median = (amount / volume.where(volume > 0) / close).median()
+    if not _PRICE_RATIO[0] <= median <= _PRICE_RATIO[1] and not np.isnan(median):
+        raise SourceError(
+            f"tushare {api}: money over shares traded is {median:g} times the close in the median, instead of about "
+            "once: the vendor has changed the unit of vol or amount. Look at its stored responses, and correct the "
+            "mapping."
+        )
 
 
 def _etf_dividend(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
@@ -605,14 +639,31 @@ def _index_weight(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
             "weight": _scaled(answer["weight"], PERCENT),
         }
     )
+    frame, notes = _without_broken_sets(frame)
     tracked = tracked_indices(lists)
     without = [code for code in tracked if code not in set(frame["index_code"])]
     if without:
-        frame.attrs[NOTE] = (
+        notes.append(
             f"{len(without)} of {len(tracked)} tracked indices have no weights here (not licensed to Tushare, or no "
             f"set in these months): {', '.join(without[:10])}{', …' if len(without) > 10 else ''}"
         )
+    frame.attrs[NOTE] = "; ".join(notes)
     return frame
+
+
+def _without_broken_sets(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Weights without the sets that do not sum to one, and a note that names those; many are left for the gate."""
+    rule = load_contract()["index_weight"].set_sum
+    assert rule is not None
+    if frame["weight"].dtype.kind != "f":
+        return frame, []
+    sums = outside_set_sum(rule, frame)
+    sets = frame[list(rule.columns)].assign(sum=sums).drop_duplicates()
+    broken = sets[sets["sum"].notna()]
+    if broken.empty or len(broken) > _BROKEN_SETS * len(sets):
+        return frame, []
+    some = ", ".join(f"{code} {day} ({total:.4f})" for code, day, total in broken.head(10).itertuples(index=False))
+    return frame[sums.isna()], [f"{len(broken)} of {len(sets)} weight sets left out, they do not sum to one: {some}"]
 
 
 def _index_valuation(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from etf_pipeline.cli import app
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
 from etf_pipeline.settings import Deployment, SettingsError, TushareSettings
+from etf_pipeline.sources.akshare import client as akshare_client
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
 from etf_pipeline.sources.responses import ResponseStore
 from etf_pipeline.sources.trust import DatesRefused, EmptyDay, NotPublished
@@ -536,6 +537,16 @@ def test_estimate_and_trace_on_the_command_line(
     code, told = command("trace", "etf_nav", "--date", "2026-08-31", "--lake", lake)
     assert code == 1
     assert "NotStored:fund_nav(nav_date=20260831" in told
+
+
+def test_dates_are_verified_by_akshare_or_not_at_all(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.delenv("ETF_PIPELINE_TUSHARE_SHENZHEN")
+    pipeline = Pipeline(Deployment(source="tushare", lake=tmp_path / "lake"))
+    report = pipeline.tushare().lists.exchange_report
+    assert getattr(report, "__name__", "") == "szse_share_report"
+    environment.setattr(akshare_client, "AKSHARE_VERSION", "0.0.0")
+    with pytest.raises(SettingsError, match=r"akshare 0.0.0.*ETF_PIPELINE_TUSHARE_SHENZHEN=as_labelled"):
+        pipeline.tushare()
 
 
 def test_commands_for_tushare_say_so_of_other_lakes(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
