@@ -8,6 +8,7 @@ passed on as they are, so that the gate refuses them with the values shown.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -250,10 +251,7 @@ def _lists(api: str, **params: Sequence[str]) -> Ask:
     """One question for every combination of the values of `params`."""
 
     def ask(window: Window, lists: Lists) -> list[Question]:
-        combinations: list[dict[str, str]] = [{}]
-        for name, values in params.items():
-            combinations = [{**before, name: value} for before in combinations for value in values]
-        return [Question(api, combination) for combination in combinations]
+        return [Question(api, dict(zip(params, values, strict=True))) for values in product(*params.values())]
 
     return ask
 
@@ -404,36 +402,16 @@ _FAR_ABROAD = f"{_ABROAD}|QDII|中概|纳指|纳斯达克|标普|道琼斯|日�
 
 def _etf_info(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     funds = rows["fund_basic"].drop_duplicates("ts_code")
-    funds = funds.rename(columns={"list_date": "fund_list_date"})
+    etfs = _from_etf_basic(rows["etf_basic"], funds) if "etf_basic" in rows else _from_names(funds)
     notes = []
-    if "etf_basic" in rows:
-        etfs = rows["etf_basic"].drop_duplicates("ts_code").merge(funds, on="ts_code", how="left")
-        etfs = etfs.assign(
-            name=_text(etfs["csname"]).fillna(_text(etfs["extname"])).fillna(_text(etfs["name"])),
-            manager=_text(etfs["mgr_name"]).fillna(_text(etfs["management"])),
-            list_date=_text(etfs["list_date"]).fillna(_text(etfs["fund_list_date"])),
-            management_fee=etfs["mgt_fee"].fillna(etfs["m_fee"]),
-        )
-        abroad = (etfs["etf_type"] == "QDII") | _named(etfs["name"], _ABROAD)
-    else:
-        names = _text(funds["name"])
-        etfs = funds[names.str.contains("ETF", na=False) & ~_named(names, "联接")]
-        etfs = etfs.assign(manager=etfs["management"], list_date=etfs["fund_list_date"], management_fee=etfs["m_fee"])
-        etfs = etfs.assign(index_code=None, index_name=None)
-        abroad = _named(etfs["name"], _FAR_ABROAD) | _named(etfs["invest_type"], "QDII")
-    # a stock ETF that says A股 holds A shares whoever makes its index
-    abroad &= ~_named(etfs["name"], "A股")
     codes = _text(etfs["index_code"]).replace(INDEX_ALIASES)
     unusable = codes.notna() & ~codes.str.fullmatch(CODE_PATTERN).fillna(True).astype(bool)
     if unusable.any():
         some = ", ".join(f"{e.ts_code} {e.index_code}" for e in etfs[unusable].head(3).itertuples())
         notes.append(f"{unusable.sum()} ETFs track an index whose code cannot be used and is left empty: {some}, …")
-    kind = _text(etfs["fund_type"])
-    scope = kind.map(_SCOPE_OF_TYPE).fillna("otherEtf").where(kind.notna())
-    scope = scope.mask(abroad & ~scope.isin(["bondEtf", "commodityEtf", "moneyEtf"]), "crossBorderStockEtf")
-    unknown = int(scope.isna().sum())
-    if unknown:
-        notes.append(f"asset scope of {unknown} ETFs unknown: fund_basic does not have them")
+    scope = _asset_scope(etfs)
+    if scope.isna().any():
+        notes.append(f"asset scope of {scope.isna().sum()} ETFs unknown: fund_basic does not have them")
     frame = pd.DataFrame(
         {
             "etf_code": etfs["ts_code"],
@@ -441,9 +419,9 @@ def _etf_info(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
             "index_code": codes.mask(unusable),
             "index_name": etfs["index_name"],
             "asset_scope": scope,
-            "management_fee": _fee(etfs["management_fee"], "management fee"),
+            "management_fee": _fee(etfs["m_fee"], "management fee"),
             "custody_fee": _fee(etfs["c_fee"], "c_fee"),
-            "manager": etfs["manager"],
+            "manager": etfs["management"],
             "list_date": etfs["list_date"],
             "delist_date": etfs["delist_date"],
             "is_t0": scope.map(_IS_T0).astype("boolean"),
@@ -451,6 +429,33 @@ def _etf_info(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     )
     frame.attrs[NOTE] = "; ".join(notes)
     return frame
+
+
+def _from_etf_basic(listed: pd.DataFrame, funds: pd.DataFrame) -> pd.DataFrame:
+    """The ETFs of etf_basic, completed by fund_basic, under the names of the latter."""
+    etfs = listed.drop_duplicates("ts_code").merge(funds, on="ts_code", how="left", suffixes=("", "_fund"))
+    return etfs.assign(
+        name=_text(etfs["csname"]).fillna(_text(etfs["extname"])).fillna(_text(etfs["name"])),
+        management=_text(etfs["mgr_name"]).fillna(_text(etfs["management"])),
+        list_date=_text(etfs["list_date"]).fillna(_text(etfs["list_date_fund"])),
+        m_fee=etfs["mgt_fee"].fillna(etfs["m_fee"]),
+        abroad=lambda etf: (etf["etf_type"] == "QDII") | _named(etf["name"], _ABROAD),
+    )
+
+
+def _from_names(funds: pd.DataFrame) -> pd.DataFrame:
+    """The ETFs of fund_basic, by their names; it has no tracked indices."""
+    etfs = funds[_named(funds["name"], "ETF") & ~_named(funds["name"], "联接")]
+    abroad = _named(etfs["name"], _FAR_ABROAD) | _named(etfs["invest_type"], "QDII")
+    return etfs.assign(index_code=None, index_name=None, abroad=abroad)
+
+
+def _asset_scope(etfs: pd.DataFrame) -> pd.Series:
+    kind = _text(etfs["fund_type"])
+    scope = kind.map(_SCOPE_OF_TYPE).fillna("otherEtf").where(kind.notna())
+    # a stock ETF that says A股 holds A shares, whoever makes its index
+    abroad = etfs["abroad"] & ~_named(etfs["name"], "A股") & ~scope.isin(["bondEtf", "commodityEtf", "moneyEtf"])
+    return scope.mask(abroad, "crossBorderStockEtf")
 
 
 _IS_T0 = {
@@ -610,7 +615,7 @@ def _etf_dividend(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
 
 def _index_bar(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     bars = rows["index_daily"]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "index_code": bars["ts_code"],
             "trade_date": bars["trade_date"],
@@ -618,6 +623,13 @@ def _index_bar(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
             "amount": _scaled(bars["amount"], THOUSAND),
         }
     )
+    frame.attrs[NOTE] = _closes_missing(bars, lists.style_indices)
+    return frame
+
+
+def _closes_missing(bars: pd.DataFrame, wanted: Sequence[str]) -> str:
+    missing = [code for code in wanted if code not in set(bars["ts_code"])]
+    return f"Tushare has no closes of {', '.join(missing)}" if missing else ""
 
 
 def _one_code(codes: pd.Series) -> pd.Series:
@@ -818,13 +830,15 @@ def _fund_holding(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
 
 def _fund_return(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     bars = rows["index_daily"]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "series_code": bars["ts_code"],
             "trade_date": bars["trade_date"],
             "daily_return": bars["close"] / bars["pre_close"] - 1,
         }
     )
+    frame.attrs[NOTE] = _closes_missing(bars, [ACTIVE_FUND_INDEX])
+    return frame
 
 
 def _etf_margin(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:

@@ -462,6 +462,14 @@ def test_bars_in_other_units_are_refused(vol: float, amount: float) -> None:
         converted("etf_bar", ("fund_daily", answer), ("fund_adj", rows("fund_adj")))
 
 
+def test_indices_without_closes_are_told() -> None:
+    bars = rows("index_daily", {"ts_code": "000300.SH", "trade_date": "20260105", "close": 4000.0})
+    told = ADAPTERS["index_bar"].convert({"index_daily": bars}, Lists(), WINDOW).attrs[NOTE]
+    assert told == "Tushare has no closes of 399370.SZ"
+    frame = ADAPTERS["fund_return"].convert({"index_daily": bars[:0]}, Lists(), WINDOW)
+    assert (len(frame), frame.attrs[NOTE]) == (0, "Tushare has no closes of 930950.CSI")
+
+
 def test_a_weight_set_that_does_not_sum_to_one_is_left_out_and_told() -> None:
     def weights(days: int, broken: int) -> pd.DataFrame:
         sessions = sessions_between(date(2026, 1, 5), date(2026, 3, 31))[:days]
