@@ -60,7 +60,7 @@ class Pipeline:
         return FilesSource(self.deployment.data.absolute())
 
     def tushare(self, offline: bool = False) -> "TushareSource":
-        """Source tushare, settled by the environment; `offline` on stored responses whatever that says.
+        """Source tushare, settled by the environment; `offline` answers from stored responses of Tushare alone.
 
         Raises:
             SettingsError: a setting cannot be used, or Shenzhen's dates cannot be verified.
@@ -69,8 +69,6 @@ class Pipeline:
         from etf_pipeline.sources.tushare.source import open_tushare
 
         settings = TushareSettings.from_env()
-        if offline:
-            settings = settings.model_copy(update={"offline": True})
         try:
             report = self._akshare(settings.offline).szse_share_report if settings.shenzhen == "verified" else None
         except AkshareMissing as error:
@@ -78,6 +76,8 @@ class Pipeline:
                 f"{error} It holds the dates of Tushare's Shenzhen shares against the exchange's own report. To take "
                 "them as Tushare labels them, in some periods a session late: ETF_PIPELINE_TUSHARE_SHENZHEN=as_labelled"
             ) from error
+        if offline:
+            settings = settings.model_copy(update={"offline": True})
         return open_tushare(settings, self.parameters, self.lake.root / "responses" / "tushare", report)
 
     def _akshare(self, offline: bool = False) -> "AkshareSource":

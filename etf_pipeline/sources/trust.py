@@ -25,6 +25,9 @@ LEAST_COMMON = 0.5
 CLEAR = 2.0
 """A label is only corrected where so many times more funds speak for the other session than for the labelled one."""
 
+SHENZHEN_REPORT_BEGINS = date(2016, 10, 10)
+"""Shenzhen's daily reports reach back to here; of earlier days there is nothing to hold dates against."""
+
 LATE_RETRY_SECONDS = 900.0
 """When to come back for a day that should be out by now."""
 

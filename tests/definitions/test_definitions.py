@@ -68,9 +68,11 @@ print(*sorted(sys.modules))
     loaded = set(done.stdout.split())
     assert "etf_pipeline.assets.warehouse" in loaded
     heavy = ("great_expectations", "statsmodels", "matplotlib", "plotly", "xlsxwriter", "hypothesis", "dbt.cli")
-    assert [name for name in heavy if name in loaded] == []
-    # neither a market is simulated nor a file opened before an asset asks for it
-    assert [name for name in ("etf_pipeline.sources.sample", "etf_pipeline.sources.files") if name in loaded] == []
+    vendors = ("httpx", "tenacity", "pyrate_limiter", "akshare")
+    assert [name for name in (*heavy, *vendors) if name in loaded] == []
+    # neither a market is simulated nor a file opened nor a vendor reached before an asset asks for it
+    sources = [f"etf_pipeline.sources.{name}" for name in ("sample", "files", "tushare", "akshare")]
+    assert [name for name in sources if name in loaded] == []
     assert list(empty.iterdir()) == []
 
 

@@ -8,16 +8,23 @@ passed on as they are, so that the gate refuses them with the values shown.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
+from itertools import product
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE
+from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, moments, sessions_after, sessions_between
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
-from etf_pipeline.sources.canonical import CODE_PATTERN, days_of
-from etf_pipeline.sources.trust import ExchangeReport, as_text, dated_by_exchange, reconcile
+from etf_pipeline.sources.canonical import CODE_PATTERN, days_of, outside_set_sum
+from etf_pipeline.sources.trust import (
+    SHENZHEN_REPORT_BEGINS,
+    ExchangeReport,
+    as_text,
+    dated_by_exchange,
+    reconcile,
+)
 
 NOTE = "note"
 """Name in a converted frame's `attrs` of what is notable about these rows."""
@@ -39,6 +46,10 @@ INDEX_ALIASES = {"399300.SZ": "000300.SH"}
 
 _FEE_PERCENT = (0.01, 1.5)
 """Bounds of the median yearly fee in percent; outside of them the vendor has changed its unit."""
+_PRICE_RATIO = (0.8, 1.25)
+"""Bounds of the median of money per share traded over the close."""
+_BROKEN_SETS = 0.05
+"""With more than this part of its weight sets broken the vendor has changed what it sends."""
 _SHARE_DIFFERENCE = 1e-5
 """Relative difference of two counts of shares that is worth showing; vendors round to a hundredth of a 万份."""
 _TOP_POSITIONS = 10
@@ -240,10 +251,7 @@ def _lists(api: str, **params: Sequence[str]) -> Ask:
     """One question for every combination of the values of `params`."""
 
     def ask(window: Window, lists: Lists) -> list[Question]:
-        combinations: list[dict[str, str]] = [{}]
-        for name, values in params.items():
-            combinations = [{**before, name: value} for before in combinations for value in values]
-        return [Question(api, combination) for combination in combinations]
+        return [Question(api, dict(zip(params, values, strict=True))) for values in product(*params.values())]
 
     return ask
 
@@ -394,36 +402,16 @@ _FAR_ABROAD = f"{_ABROAD}|QDII|中概|纳指|纳斯达克|标普|道琼斯|日�
 
 def _etf_info(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     funds = rows["fund_basic"].drop_duplicates("ts_code")
-    funds = funds.rename(columns={"list_date": "fund_list_date"})
+    etfs = _from_etf_basic(rows["etf_basic"], funds) if "etf_basic" in rows else _from_names(funds)
     notes = []
-    if "etf_basic" in rows:
-        etfs = rows["etf_basic"].drop_duplicates("ts_code").merge(funds, on="ts_code", how="left")
-        etfs = etfs.assign(
-            name=_text(etfs["csname"]).fillna(_text(etfs["extname"])).fillna(_text(etfs["name"])),
-            manager=_text(etfs["mgr_name"]).fillna(_text(etfs["management"])),
-            list_date=_text(etfs["list_date"]).fillna(_text(etfs["fund_list_date"])),
-            management_fee=etfs["mgt_fee"].fillna(etfs["m_fee"]),
-        )
-        abroad = (etfs["etf_type"] == "QDII") | _named(etfs["name"], _ABROAD)
-    else:
-        names = _text(funds["name"])
-        etfs = funds[names.str.contains("ETF", na=False) & ~_named(names, "联接")]
-        etfs = etfs.assign(manager=etfs["management"], list_date=etfs["fund_list_date"], management_fee=etfs["m_fee"])
-        etfs = etfs.assign(index_code=None, index_name=None)
-        abroad = _named(etfs["name"], _FAR_ABROAD) | _named(etfs["invest_type"], "QDII")
-    # a stock ETF that says A股 holds A shares whoever makes its index
-    abroad &= ~_named(etfs["name"], "A股")
     codes = _text(etfs["index_code"]).replace(INDEX_ALIASES)
     unusable = codes.notna() & ~codes.str.fullmatch(CODE_PATTERN).fillna(True).astype(bool)
     if unusable.any():
         some = ", ".join(f"{e.ts_code} {e.index_code}" for e in etfs[unusable].head(3).itertuples())
         notes.append(f"{unusable.sum()} ETFs track an index whose code cannot be used and is left empty: {some}, …")
-    kind = _text(etfs["fund_type"])
-    scope = kind.map(_SCOPE_OF_TYPE).fillna("otherEtf").where(kind.notna())
-    scope = scope.mask(abroad & ~scope.isin(["bondEtf", "commodityEtf", "moneyEtf"]), "crossBorderStockEtf")
-    unknown = int(scope.isna().sum())
-    if unknown:
-        notes.append(f"asset scope of {unknown} ETFs unknown: fund_basic does not have them")
+    scope = _asset_scope(etfs)
+    if scope.isna().any():
+        notes.append(f"asset scope of {scope.isna().sum()} ETFs unknown: fund_basic does not have them")
     frame = pd.DataFrame(
         {
             "etf_code": etfs["ts_code"],
@@ -431,9 +419,9 @@ def _etf_info(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
             "index_code": codes.mask(unusable),
             "index_name": etfs["index_name"],
             "asset_scope": scope,
-            "management_fee": _fee(etfs["management_fee"], "management fee"),
+            "management_fee": _fee(etfs["m_fee"], "management fee"),
             "custody_fee": _fee(etfs["c_fee"], "c_fee"),
-            "manager": etfs["manager"],
+            "manager": etfs["management"],
             "list_date": etfs["list_date"],
             "delist_date": etfs["delist_date"],
             "is_t0": scope.map(_IS_T0).astype("boolean"),
@@ -441,6 +429,33 @@ def _etf_info(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     )
     frame.attrs[NOTE] = "; ".join(notes)
     return frame
+
+
+def _from_etf_basic(listed: pd.DataFrame, funds: pd.DataFrame) -> pd.DataFrame:
+    """The ETFs of etf_basic, completed by fund_basic, under the names of the latter."""
+    etfs = listed.drop_duplicates("ts_code").merge(funds, on="ts_code", how="left", suffixes=("", "_fund"))
+    return etfs.assign(
+        name=_text(etfs["csname"]).fillna(_text(etfs["extname"])).fillna(_text(etfs["name"])),
+        management=_text(etfs["mgr_name"]).fillna(_text(etfs["management"])),
+        list_date=_text(etfs["list_date"]).fillna(_text(etfs["list_date_fund"])),
+        m_fee=etfs["mgt_fee"].fillna(etfs["m_fee"]),
+        abroad=lambda etf: (etf["etf_type"] == "QDII") | _named(etf["name"], _ABROAD),
+    )
+
+
+def _from_names(funds: pd.DataFrame) -> pd.DataFrame:
+    """The ETFs of fund_basic, by their names; it has no tracked indices."""
+    etfs = funds[_named(funds["name"], "ETF") & ~_named(funds["name"], "联接")]
+    abroad = _named(etfs["name"], _FAR_ABROAD) | _named(etfs["invest_type"], "QDII")
+    return etfs.assign(index_code=None, index_name=None, abroad=abroad)
+
+
+def _asset_scope(etfs: pd.DataFrame) -> pd.Series:
+    kind = _text(etfs["fund_type"])
+    scope = kind.map(_SCOPE_OF_TYPE).fillna("otherEtf").where(kind.notna())
+    # a stock ETF that says A股 holds A shares, whoever makes its index
+    abroad = etfs["abroad"] & ~_named(etfs["name"], "A股") & ~scope.isin(["bondEtf", "commodityEtf", "moneyEtf"])
+    return scope.mask(abroad, "crossBorderStockEtf")
 
 
 _IS_T0 = {
@@ -487,18 +502,23 @@ def _etf_share(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
         )
         return frame
     around = window.around(2)
-    report = lists.exchange_report(around[0].date(), min(around[-1].date(), window.public))
+    # whole months, so that one answer serves every window within
+    first = max(around[0].replace(day=1).date(), SHENZHEN_REPORT_BEGINS)
+    report = lists.exchange_report(first, min((around[-1] + pd.offsets.MonthEnd(0)).date(), window.public))
     report = report[report["etf_code"].isin(lists.etfs["etf_code"])]
-    dated = dated_by_exchange(frame[shenzhen], report, around)
+    reported = frame["trade_date"] >= pd.Timestamp(SHENZHEN_REPORT_BEGINS)
+    dated = dated_by_exchange(frame[shenzhen & reported], report, around)
     moved = dated.loc[dated["label"] != dated["trade_date"], ["label", "trade_date"]].drop_duplicates()
     inside = window.sessions
     dated = dated[dated["trade_date"].isin(inside)].drop(columns="label")
     # a session nobody has labelled yet is late, not in disagreement
     known = report[report["trade_date"].isin(dated["trade_date"])]
-    result = pd.concat([frame[~shenzhen], dated])
+    before = frame[shenzhen & ~reported]
+    result = pd.concat([frame[~shenzhen], before, dated])
     result.attrs[NOTE] = (
         f"Shenzhen dates held against the exchange's own report: {len(moved)} of {len(window.labels)} days re-dated"
         + "".join(f", {row.label:%Y-%m-%d} is {row.trade_date:%Y-%m-%d}" for row in moved.head(5).itertuples())
+        + (f"; DATES NOT VERIFIED before {SHENZHEN_REPORT_BEGINS}, where the report begins" if len(before) else "")
     )
     differing = reconcile(dated, known, ("etf_code", "trade_date"), ("tushare", "exchange"), _SHARE_DIFFERENCE)
     if len(differing):
@@ -530,6 +550,7 @@ def _etf_nav(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
 def _etf_bar(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     bars = _of_etfs(rows["fund_daily"], lists)
     bars = bars.merge(rows["fund_adj"], on=["ts_code", "trade_date"], how="left")
+    _check_units("fund_daily", bars["close"], _scaled(bars["vol"], LOT), _scaled(bars["amount"], THOUSAND))
     return pd.DataFrame(
         {
             "etf_code": bars["ts_code"],
@@ -544,6 +565,7 @@ def _etf_bar(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
 
 def _etf_bar_5min(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     bars = rows["stk_mins"]
+    _check_units("stk_mins", bars["close"], bars["vol"], bars["amount"])
     ends = _text(bars["trade_time"])
     return pd.DataFrame(
         {
@@ -555,6 +577,23 @@ def _etf_bar_5min(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
             "amount": bars["amount"],
         }
     )
+
+
+def _check_units(api: str, close: pd.Series, volume: pd.Series, amount: pd.Series) -> None:
+    """Hold money per share traded against the price: a change of unit of either shows at once.
+
+    Raises:
+        SourceError: their median ratio is far from one.
+    """
+    if any(values.dtype.kind not in "iuf" for values in (close, volume, amount)):
+        return  # for the gate to refuse
+    median = (amount / volume.where(volume > 0) / close).median()
+    if not _PRICE_RATIO[0] <= median <= _PRICE_RATIO[1] and not np.isnan(median):
+        raise SourceError(
+            f"tushare {api}: money over shares traded is {median:g} times the close in the median, instead of about "
+            "once: the vendor has changed the unit of vol or amount. Look at its stored responses, and correct the "
+            "mapping."
+        )
 
 
 def _etf_dividend(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
@@ -576,7 +615,7 @@ def _etf_dividend(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
 
 def _index_bar(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     bars = rows["index_daily"]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "index_code": bars["ts_code"],
             "trade_date": bars["trade_date"],
@@ -584,6 +623,13 @@ def _index_bar(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
             "amount": _scaled(bars["amount"], THOUSAND),
         }
     )
+    frame.attrs[NOTE] = _closes_missing(bars, lists.style_indices)
+    return frame
+
+
+def _closes_missing(bars: pd.DataFrame, wanted: Sequence[str]) -> str:
+    missing = [code for code in wanted if code not in set(bars["ts_code"])]
+    return f"Tushare has no closes of {', '.join(missing)}" if missing else ""
 
 
 def _one_code(codes: pd.Series) -> pd.Series:
@@ -605,14 +651,31 @@ def _index_weight(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
             "weight": _scaled(answer["weight"], PERCENT),
         }
     )
+    frame, notes = _without_broken_sets(frame)
     tracked = tracked_indices(lists)
     without = [code for code in tracked if code not in set(frame["index_code"])]
     if without:
-        frame.attrs[NOTE] = (
+        notes.append(
             f"{len(without)} of {len(tracked)} tracked indices have no weights here (not licensed to Tushare, or no "
             f"set in these months): {', '.join(without[:10])}{', …' if len(without) > 10 else ''}"
         )
+    frame.attrs[NOTE] = "; ".join(notes)
     return frame
+
+
+def _without_broken_sets(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Weights without the sets that do not sum to one, and a note that names those; many are left for the gate."""
+    rule = load_contract()["index_weight"].set_sum
+    assert rule is not None
+    if frame["weight"].dtype.kind != "f":
+        return frame, []
+    sums = outside_set_sum(rule, frame)
+    sets = frame[list(rule.columns)].assign(sum=sums).drop_duplicates()
+    broken = sets[sets["sum"].notna()]
+    if broken.empty or len(broken) > _BROKEN_SETS * len(sets):
+        return frame, []
+    some = ", ".join(f"{code} {day} ({total:.4f})" for code, day, total in broken.head(10).itertuples(index=False))
+    return frame[sums.isna()], [f"{len(broken)} of {len(sets)} weight sets left out, they do not sum to one: {some}"]
 
 
 def _index_valuation(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
@@ -767,13 +830,15 @@ def _fund_holding(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
 
 def _fund_return(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     bars = rows["index_daily"]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "series_code": bars["ts_code"],
             "trade_date": bars["trade_date"],
             "daily_return": bars["close"] / bars["pre_close"] - 1,
         }
     )
+    frame.attrs[NOTE] = _closes_missing(bars, [ACTIVE_FUND_INDEX])
+    return frame
 
 
 def _etf_margin(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:

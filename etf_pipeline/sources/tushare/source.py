@@ -141,8 +141,6 @@ class TushareSource:
         if not questions:
             return canonical_frame(contract, contract.schema.empty_table().to_pandas(), LABEL)
         rows = self._rows(contract, questions)
-        if dataset == "fund_return" and not len(rows["index_daily"]):
-            return NotAvailable(f"Tushare has no closes of {questions[0].params['ts_code']}")
         frame = adapter.convert(rows, self.lists, window)
         if contract.date_column:
             days = days_of(frame[contract.date_column])
@@ -150,7 +148,7 @@ class TushareSource:
             inside = days.isna() | days.between(pd.Timestamp(start), pd.Timestamp(end))
             frame = frame[inside.to_numpy()]
         canonical = canonical_frame(contract, frame.reset_index(drop=True), _where(questions), self._today)
-        self._notes[dataset] = "; ".join(filter(None, [adapter.note, *self._spared(adapter), frame.attrs.get(NOTE)]))
+        self._note(dataset, adapter.note, *self._spared(adapter), frame.attrs.get(NOTE))
         if DISAGREEMENTS in frame.attrs:
             canonical.attrs[DISAGREEMENTS] = frame.attrs[DISAGREEMENTS]
         return canonical
@@ -179,19 +177,22 @@ class TushareSource:
             reason = self.unreadable(name)
             if reason and contract[name].required:
                 missing.append(f"{name} is required: {reason}")
-            told = f"not available: {reason}" if reason else adapter.note
-            self._notes[name] = "; ".join(filter(None, [told, *self._spared(adapter)]))
+            self._note(name, f"not available: {reason}" if reason else adapter.note, *self._spared(adapter))
         if self._scheme == "citic" and (reason := self.missing("ci_index_member")):
             missing.append(f"the scheme citic: {reason}. Use --scheme sw")
         if missing:
             raise SourceError("tushare: the account cannot read " + "; ".join(missing))
         self.lists.etfs  # noqa: B018 - asks, so that a wrong token is found before anything else
         if self._exchange_report is None:
-            self._notes["etf_share"] = (
-                "DATES NOT VERIFIED: Shenzhen's shares are taken under the dates Tushare gives them"
+            self._note(
+                "etf_share", "DATES NOT VERIFIED: Shenzhen's shares are taken under the dates Tushare gives them"
             )
         self._notes |= {name: lacking.reason for name, lacking in LACKING.items()}
         return self._notes
+
+    def _note(self, dataset: str, *texts: str | None) -> None:
+        if told := "; ".join(filter(None, texts)):
+            self._notes[dataset] = told
 
     def _spared(self, adapter: Adapter) -> list[str]:
         """What the rows of a dataset lack because the account cannot read one of its APIs."""
@@ -275,13 +276,16 @@ class TushareSource:
         for question in questions:
             by_api.setdefault(question.api, []).append(question)
         stop = threading.Event()
+        self.client  # noqa: B018 - opened before threads share it
         with ThreadPoolExecutor(max_workers=len(by_api)) as pool:
             answers = {api: pool.submit(self._answers, dataset, asked, stop) for api, asked in by_api.items()}
             try:
-                wait(answers.values(), return_when=FIRST_EXCEPTION)
+                done, _ = wait(answers.values(), return_when=FIRST_EXCEPTION)
             finally:
                 # once one API failed the others need not go on
                 stop.set()
+            for answer in done:
+                answer.result()  # raises what failed, before what was only stopped
             return {api: answer.result() for api, answer in answers.items()}
 
     def _answers(self, dataset: Dataset, questions: Sequence[Question], stop: threading.Event) -> pd.DataFrame:

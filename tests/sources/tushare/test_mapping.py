@@ -452,6 +452,62 @@ def test_values_that_break_the_contract_are_refused(dataset: str, api: str, reco
         converted(dataset, (api, rows(api, {**base, **record})))
 
 
+@pytest.mark.parametrize(("vol", "amount"), [(120_300.0, 481.2), (1203.0, 481_200.0), (12.03, 481.2)])
+def test_bars_in_other_units_are_refused(vol: float, amount: float) -> None:
+    bar = {"ts_code": "510300.SH", "trade_date": "20260105", "open": 4.0, "high": 4.1, "low": 3.9, "close": 4.0}
+    good = rows("fund_daily", {**bar, "vol": 1203.0, "amount": 481.2})
+    assert len(converted("etf_bar", ("fund_daily", good), ("fund_adj", rows("fund_adj")))) == 1
+    answer = rows("fund_daily", {**bar, "vol": vol, "amount": amount})
+    with pytest.raises(SourceError, match=r"fund_daily: money over shares traded is .* times the close"):
+        converted("etf_bar", ("fund_daily", answer), ("fund_adj", rows("fund_adj")))
+
+
+def test_indices_without_closes_are_told() -> None:
+    bars = rows("index_daily", {"ts_code": "000300.SH", "trade_date": "20260105", "close": 4000.0})
+    told = ADAPTERS["index_bar"].convert({"index_daily": bars}, Lists(), WINDOW).attrs[NOTE]
+    assert told == "Tushare has no closes of 399370.SZ"
+    frame = ADAPTERS["fund_return"].convert({"index_daily": bars[:0]}, Lists(), WINDOW)
+    assert (len(frame), frame.attrs[NOTE]) == (0, "Tushare has no closes of 930950.CSI")
+
+
+def test_a_weight_set_that_does_not_sum_to_one_is_left_out_and_told() -> None:
+    def weights(days: int, broken: int) -> pd.DataFrame:
+        sessions = sessions_between(date(2026, 1, 5), date(2026, 3, 31))[:days]
+        set_of = {"index_code": "000300.SH", "con_code": "600519.SH"}
+        return rows(
+            "index_weight",
+            *(
+                {**set_of, "trade_date": f"{day:%Y%m%d}", "weight": 8.0 if n < broken else 100.0}
+                for n, day in enumerate(sessions)
+            ),
+        )
+
+    frame = ADAPTERS["index_weight"].convert({"index_weight": weights(20, 1)}, Lists(), WINDOW)
+    assert len(frame) == 19
+    assert frame.attrs[NOTE].startswith(
+        "1 of 20 weight sets left out, they do not sum to one: 000300.SH 20260105 (0.08"
+    )
+    with pytest.raises(SourceError, match=r"`weight` sums to 0.08"):
+        converted("index_weight", ("index_weight", weights(20, 2)))
+
+
+def test_before_the_exchanges_reports_dates_are_taken_and_that_is_told() -> None:
+    share = {"ts_code": "159915.SZ", "fd_share": 3316.0}
+    answer = rows("fund_share", {**share, "trade_date": "20160930"}, {**share, "trade_date": "20161010"})
+    asked: list[tuple[date, date]] = []
+
+    def report(start: date, end: date) -> pd.DataFrame:
+        asked.append((start, end))
+        day = pd.Timestamp("2016-10-10")
+        return pd.DataFrame({"etf_code": ["159915.SZ"], "trade_date": [day], "shares": [33_160_000.0]})
+
+    window = Window(date(2016, 9, 30), date(2016, 10, 10), date(2026, 11, 19))
+    frame = ADAPTERS["etf_share"].convert({"fund_share": answer}, Lists(exchange_report=report), window)
+    assert frame["trade_date"].dt.strftime("%Y%m%d").tolist() == ["20160930", "20161010"]
+    assert frame.attrs[NOTE].endswith("; DATES NOT VERIFIED before 2016-10-10, where the report begins")
+    assert asked == [(date(2016, 10, 10), date(2016, 10, 31))]
+
+
 def test_two_counts_of_one_day_are_refused() -> None:
     share = {"ts_code": "159915.SZ", "trade_date": "20260105"}
     answer = rows("fund_share", {**share, "fd_share": 3316.0}, {**share, "fd_share": 3317.0})

@@ -1,6 +1,7 @@
 """What is asked for and when, what is answered from the store, and what a user is told; over real sockets."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from etf_pipeline.cli import app
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
 from etf_pipeline.settings import Deployment, SettingsError, TushareSettings
+from etf_pipeline.sources.akshare import client as akshare_client
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
 from etf_pipeline.sources.responses import ResponseStore
 from etf_pipeline.sources.trust import DatesRefused, EmptyDay, NotPublished
@@ -282,19 +284,26 @@ def test_a_quarter_too_long_to_page_is_asked_for_by_day_and_by_fund(make: Make, 
     assert (asked.count({"ann_date"}), asked.count({"ts_code"})) == (125, 3)
 
 
-def test_apis_of_one_dataset_are_asked_side_by_side(make: Make, server: TushareServer) -> None:
-    fetched(make(), "etf_bar")
-    assert server.most_at_once == {"fund_daily": 1, "fund_adj": 1, "etf_basic": 1, "fund_basic": 1}
-    order = [call.api for call in server.calls if call.api in ("fund_daily", "fund_adj")]
-    assert order not in (["fund_daily"] * SESSIONS + ["fund_adj"] * SESSIONS, sorted(order))
+def test_apis_of_one_dataset_are_asked_side_by_side(make: Make, market: Market) -> None:
+    together = threading.Barrier(2, timeout=10)
+
+    def answer(api: str, params: dict[str, str]) -> pd.DataFrame | Refusal:
+        if api in ("fund_daily", "fund_adj"):
+            together.wait()  # each is answered only while the other is asked too
+        return market.answer(api, params)
+
+    with TushareServer(answer, TOKEN) as server:
+        assert fetched(make(url=server.url), "etf_bar")["trade_date"].nunique() == SESSIONS
+        assert set(server.most_at_once.values()) == {1}
 
 
-def test_one_api_that_fails_stops_the_others(make: Make, server: TushareServer) -> None:
-    server.faults = scripted({"fund_adj": [refused(NO_PERMISSION)]})
-    with pytest.raises(PermissionDenied, match=r"fund_adj\(trade_date=20260601"):
+@pytest.mark.parametrize("failing", ["fund_daily", "fund_adj"])
+def test_one_api_that_fails_stops_the_others(make: Make, server: TushareServer, failing: str) -> None:
+    server.faults = scripted({failing: [refused(NO_PERMISSION)]})
+    with pytest.raises(PermissionDenied, match=rf"{failing}\(trade_date=20260601"):
         make().fetch("etf_bar", date(2026, 6, 1), END)
-    assert server.count("fund_daily") < 40  # of 84 sessions
-    assert server.count("fund_adj") == 1
+    assert server.count("fund_daily") + server.count("fund_adj") < 40  # of 168
+    assert server.count(failing) == 1
 
 
 def test_progress_is_told(make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +332,7 @@ def test_citic_needs_more_points_than_shenwan(make: Make) -> None:
         make(points=2000).validate()
     source = make(points=2000, scheme="sw")
     notes = source.validate()
+    assert all(notes.values())
     assert notes["etf_bar"] == "not available: fund_daily needs 5000 points, the account has 2000"
     assert "no index codes" in notes["etf_info"]
     assert "CITIC is missing" in notes["industry_info"]
@@ -536,6 +546,16 @@ def test_estimate_and_trace_on_the_command_line(
     code, told = command("trace", "etf_nav", "--date", "2026-08-31", "--lake", lake)
     assert code == 1
     assert "NotStored:fund_nav(nav_date=20260831" in told
+
+
+def test_dates_are_verified_by_akshare_or_not_at_all(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.delenv("ETF_PIPELINE_TUSHARE_SHENZHEN")
+    pipeline = Pipeline(Deployment(source="tushare", lake=tmp_path / "lake"))
+    report = pipeline.tushare().lists.exchange_report
+    assert getattr(report, "__name__", "") == "szse_share_report"
+    environment.setattr(akshare_client, "AKSHARE_VERSION", "0.0.0")
+    with pytest.raises(SettingsError, match=r"akshare 0.0.0.*ETF_PIPELINE_TUSHARE_SHENZHEN=as_labelled"):
+        pipeline.tushare()
 
 
 def test_commands_for_tushare_say_so_of_other_lakes(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
