@@ -84,6 +84,7 @@ class TushareSource:
         self._lists: _Lists | None = None
         self._progress = _Progress()
         self._notes: dict[str, str] = {}
+        self._tracing = False
 
     @cached_property
     def plan(self) -> Plan:
@@ -159,10 +160,13 @@ class TushareSource:
         Raises:
             SourceError: as `fetch`.
         """
-        self.client.used.clear()
         self._lists = None
-        frame = self.fetch(dataset, day, day)
-        return frame, list({response.path: response for response in self.client.used}.values())
+        self._tracing = True
+        try:
+            frame = self.fetch(dataset, day, day)
+            return frame, list({response.path: response for response in self.client.used}.values())
+        finally:
+            self._tracing = False
 
     def validate(self) -> Mapping[str, str]:
         """Whether the account can read what is required and its token is accepted; asks for the list of ETFs.
@@ -324,9 +328,13 @@ class TushareSource:
 
     def _ask(self, question: Question, since: datetime | None) -> pd.DataFrame:
         api = APIS[question.api]
-        return self.client.rows(
+        rows = self.client.rows(
             question.api, question.params, api.fields, page_size=api.page_size, since=since, cap=api.cap
         )
+        if not self._tracing:
+            # the answers of a long backfill would fill the memory
+            self.client.used.clear()
+        return rows
 
 
 class _Lists:

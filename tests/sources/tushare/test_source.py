@@ -404,7 +404,9 @@ def test_every_dataset_is_made_again_offline_without_a_token(make: Make, server:
 )
 def test_rows_are_traced_to_their_bytes(make: Make, server: TushareServer, dataset: str, apis: dict[str, int]) -> None:
     day = date(2026, 9, 30)
-    rows = fetched(make(), dataset)
+    online = make()
+    rows = fetched(online, dataset)
+    assert online.client.used == []  # answers are on the disk, not in memory
     traced, responses = make(offline=True).trace(dataset, day)
     assert isinstance(traced, pd.DataFrame)
     expected = rows[rows["trade_date"] == pd.Timestamp(day)].reset_index(drop=True)
