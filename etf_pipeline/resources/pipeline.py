@@ -53,7 +53,7 @@ class Pipeline:
         if self.deployment.source == "tushare":
             return self.tushare()
         if self.deployment.source == "akshare":
-            return self._akshare()
+            return self._akshare(TushareSettings.from_env().offline)
         from etf_pipeline.sources.files import FilesSource
 
         assert self.deployment.data is not None
@@ -80,7 +80,7 @@ class Pipeline:
             settings = settings.model_copy(update={"offline": True})
         return open_tushare(settings, self.parameters, self.lake.root / "responses" / "tushare", report)
 
-    def _akshare(self, offline: bool = False) -> "AkshareSource":
+    def _akshare(self, offline: bool) -> "AkshareSource":
         from etf_pipeline.sources.akshare.client import AkshareClient, Worker
         from etf_pipeline.sources.akshare.source import AkshareSource
         from etf_pipeline.sources.responses import ResponseStore

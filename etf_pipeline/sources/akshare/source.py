@@ -17,8 +17,9 @@ from etf_pipeline.core.calendar import SHANGHAI, moments, sessions_after, sessio
 from etf_pipeline.sources.akshare import mapping
 from etf_pipeline.sources.akshare.client import AkshareClient, NotStored
 from etf_pipeline.sources.akshare.functions import CanaryError
-from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
+from etf_pipeline.sources.base import NotAvailable, SourceError
 from etf_pipeline.sources.canonical import canonical_frame, outside_set_sum
+from etf_pipeline.sources.trust import EmptyDay, NotPublished
 
 FIRST_DAY = date(2016, 10, 10)
 """Shenzhen's share report begins on 2016-09-30, a day before a week of holidays."""
@@ -61,14 +62,6 @@ _NOTES = {
     "fund_return": f"CSI's index of funds that hold mostly stocks ({_FUND_SERIES})",
     "etf_holder": "from the page of each fund; staff holdings are part of the individuals'",
 }
-
-
-class EmptyDay(SourceError):
-    """A session that must have rows has none, and it is too late for them still to come."""
-
-
-class NotPublished(TransientSourceError):
-    """The newest sessions have no rows yet."""
 
 
 class AkshareSource:

@@ -15,8 +15,9 @@ from etf_pipeline.settings import Deployment
 from etf_pipeline.sources.akshare import mapping
 from etf_pipeline.sources.akshare.client import AkshareClient, Unavailable
 from etf_pipeline.sources.akshare.functions import CanaryError
-from etf_pipeline.sources.akshare.source import AkshareSource, EmptyDay, NotPublished
+from etf_pipeline.sources.akshare.source import AkshareSource
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
+from etf_pipeline.sources.trust import EmptyDay, NotPublished
 from tests.sources.akshare import market
 from tests.sources.akshare.conftest import Clients, Clock
 from tests.sources.akshare.market import JANUARY, SHANGHAI
