@@ -19,8 +19,8 @@ $(READY): requirements.lock pyproject.toml
 run: setup  ## whole job on the sample; other data: make run ARGS="--source files --data DIR"
 	$(BIN)/etf-pipeline run --lake $(LAKE) $(ARGS)
 
-test: setup  ## three workers on two cores: the end-to-end tests wait for other processes a good part of the time
-	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
+test: setup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -83,7 +83,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return digests(folder / "lake")
 
 
-def test_killed_at_every_stage(undisturbed: dict[str, str], tmp_path: Path) -> None:
+def test_killed_at_every_stage_and_then_run_twice_at_once(undisturbed: dict[str, str], tmp_path: Path) -> None:
     lake, log = tmp_path / "lake", tmp_path / "log"
     for name in MOMENTS:
         run_until(name, lake, log)
@@ -93,19 +93,12 @@ def test_killed_at_every_stage(undisturbed: dict[str, str], tmp_path: Path) -> N
     # what a kill in the middle of a write leaves, in case none of these kills met one
     for file in ("raw/etf_bar/.2023.parquet.1.tmp", "published/.etf_flow.parquet.1.tmp", ".etf.duckdb.1.tmp"):
         (lake / file).write_bytes(b"PAR1 half a file")
-    run = etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=tmp_path)
-    assert run.code == 0, run.output
-    assert digests(lake) == undisturbed
-    check_whole(lake)
-    assert "Holdings of signal 2024-03-29" in run.output
-
-
-def test_two_runs_at_once(undisturbed: dict[str, str], tmp_path: Path) -> None:
-    lake = tmp_path / "lake"
+    # two runs at once: they wait for each other where they have to
     logs = [tmp_path / "first.log", tmp_path / "second.log"]
     runs = [start_etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=tmp_path, log=log) for log in logs]
     for run, log in zip(runs, logs, strict=True):
         assert run.wait(PATIENCE_SECONDS) == 0, log.read_text()
+        assert "Holdings of signal 2024-03-29" in log.read_text()
     assert digests(lake) == undisturbed
     check_whole(lake)
 
