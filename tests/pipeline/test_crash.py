@@ -25,14 +25,14 @@ def begun(path: Path) -> bool:
 
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "the first raw file": lambda lake: begun(lake / "raw" / "etf_bar" / "2023.parquet"),
-    "the last raw files": lambda lake: begun(lake / "raw" / "stock_value" / "2023.parquet"),
-    "the catalogue is there": lambda lake: (lake / "etf.duckdb").exists(),
     "dbt builds marts": lambda lake: any(lake.glob("build/dbt/run/**/marts/industry_daily.sql")),
     "the first mart is published": lambda lake: begun(lake / "published" / "active_fund_industry.parquet"),
-    "factors are published": lambda lake: begun(lake / "published" / "factor_scores.parquet"),
     "holdings are published": lambda lake: begun(lake / "published" / "strategy_holdings.parquet"),
 }
-"""In the order of a run, each first seen on a lake that was left at the moment before."""
+"""In the order of a run, each first seen on a lake that was left at the moment before.
+
+Kills at random moments, a hundred of them, are a trial of `benchmarks/soak.py`.
+"""
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -104,7 +104,7 @@ def test_killed_at_every_stage_and_then_run_twice_at_once(undisturbed: dict[str,
 
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed")
-@pytest.mark.parametrize("largest_file", [100_000, 1_000_000, 3_000_000], ids=["run log", "raw file", "warehouse"])
+@pytest.mark.parametrize("largest_file", [100_000, 3_000_000], ids=["run log", "warehouse"])
 def test_a_full_disk(undisturbed: dict[str, str], largest_file: int, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     run = etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=tmp_path, largest_file=largest_file)
