@@ -95,6 +95,11 @@ class Parameters(BaseModel):
             raise SettingsError(f"parameters: {problems}. Names and units: etf_pipeline/parameters.yaml") from error
 
     @property
+    def style_indices(self) -> tuple[str, str, str, str]:
+        """Codes of the indices both style regimes are made of."""
+        return self.size_large_index, self.size_small_index, self.growth_index, self.value_index
+
+    @property
     def hash(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of what the strategy uses; equal values, equal hash.
 

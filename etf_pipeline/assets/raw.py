@@ -9,10 +9,11 @@ import dagster as dg
 import pandas as pd
 
 from etf_pipeline.contract import Dataset, load_contract
-from etf_pipeline.core.calendar import last_calendar_session, sessions_between
+from etf_pipeline.core.calendar import last_calendar_session
 from etf_pipeline.partitions import raw_partitions, selected_window
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, Source, SourceError, TransientSourceError
+from etf_pipeline.sources.canonical import calendar_rows
 
 _PREVIEW_ROWS = 5
 _MAX_RETRIES = 5
@@ -70,8 +71,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
 def _fetch(source: Source, dataset: Dataset, start: date, end: date) -> pd.DataFrame | NotAvailable:
     if dataset.name == "trading_calendar":
         # the exchange announces its calendar a year ahead, so it is never cut at the end of the run
-        sessions = sessions_between(date(1990, 1, 1), last_calendar_session())
-        return pd.DataFrame({"trade_date": sessions, "is_open": pd.array([True] * len(sessions), dtype="boolean")})
+        return calendar_rows(date(1990, 1, 1), last_calendar_session())
     return source.fetch(dataset.name, start, end)
 
 

@@ -180,7 +180,6 @@ def _schema_differences(dataset: Dataset, stored: Any) -> Iterator[str]:
 
 
 def _validate(dataset: Dataset, frame: pd.DataFrame) -> list["ExpectationValidationResult"]:
-    batches = _batch_definition()
     import great_expectations as gx
     import great_expectations.expectations as gxe
 
@@ -206,7 +205,8 @@ def _validate(dataset: Dataset, frame: pd.DataFrame) -> list["ExpectationValidat
         )
     whole = frame.assign(**{f"{_DERIVED}{number}": column.values for number, column in enumerate(derived)})
     return (
-        batches.get_batch({"dataframe": whole})
+        _batch_definition()
+        .get_batch({"dataframe": whole})
         .validate(
             gx.ExpectationSuite(dataset.name, expectations=expectations),
             result_format={"result_format": "SUMMARY", "partial_unexpected_count": _SHOWN_ROWS},

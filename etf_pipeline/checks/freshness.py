@@ -67,7 +67,7 @@ def _last_dates(dataset: Dataset, pipeline: Pipeline) -> Mapping[str, pd.Timesta
     if dataset.name == "industry_bar":
         return {p.scheme: frame.loc[frame["scheme"] == p.scheme, "trade_date"].max()}
     last = frame.groupby("index_code")["trade_date"].max()
-    wanted = (p.size_large_index, p.size_small_index, p.growth_index, p.value_index)
+    wanted = p.style_indices
     return {code: last.get(code, pd.NaT) for code in wanted}
 
 

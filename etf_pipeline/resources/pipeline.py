@@ -85,10 +85,9 @@ class Pipeline:
         from etf_pipeline.sources.akshare.source import AkshareSource
         from etf_pipeline.sources.responses import ResponseStore
 
-        p = self.parameters
         responses = ResponseStore(self.lake.root / "responses" / "akshare")
         client = AkshareClient(responses, Worker(self.deployment.gateways), offline=offline)
-        return AkshareSource(client, (p.size_large_index, p.size_small_index, p.growth_index, p.value_index))
+        return AkshareSource(client, self.parameters.style_indices)
 
     @cached_property
     def source_notes(self) -> Mapping[str, str]:

@@ -95,6 +95,28 @@ def _default_available_at(rule: KnownFrom, frame: pd.DataFrame) -> pd.Series:
     return known
 
 
+def public_from(dataset: Dataset, days: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Moments (UTC) from which rows about these days are known by the contract's default; NaT beyond the calendar.
+
+    For datasets whose facts are announced it is the lag that stands in for a missing announcement.
+    """
+    rule = dataset.known_from
+    while rule is not None and rule.column != dataset.date_column:
+        rule = rule.otherwise
+    assert rule is not None, f"{dataset.name} has no lag after its days"
+    return moments(sessions_after(days, rule.sessions), rule.time)
+
+
+def calendar_rows(start: date, end: date) -> pd.DataFrame:
+    """`trading_calendar` from `start` to `end`: the sessions of the Shanghai exchange.
+
+    Raises:
+        ValueError: `end` lies beyond the days the calendar knows.
+    """
+    sessions = sessions_between(start, end)
+    return pd.DataFrame({"trade_date": sessions, "is_open": pd.array([True] * len(sessions), dtype="boolean")})
+
+
 def outside_set_sum(rule: SetSum, frame: pd.DataFrame) -> pd.Series:
     """Sum of its set for every row whose set sums outside the bounds; NaN for all other rows.
 

@@ -34,9 +34,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
-from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
-from etf_pipeline.sources.canonical import CODE_PATTERN, days_of, examine, off_session, outside_set_sum
+from etf_pipeline.sources.canonical import CODE_PATTERN, calendar_rows, days_of, examine, off_session, outside_set_sum
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 MAPPING_FILE = "mapping.yaml"
@@ -183,11 +182,9 @@ class FilesSource:
 
     def _calendar(self, start: date, end: date) -> pd.DataFrame:
         try:
-            sessions = sessions_between(start, end)
+            return calendar_rows(start, end)
         except ValueError as error:
             raise SourceError(str(error)) from error
-        is_open = pd.Series(True, range(len(sessions)), dtype="boolean")
-        return pd.DataFrame({"trade_date": sessions, "is_open": is_open})
 
     def _absent(self, name: str) -> NotAvailable:
         reason = f"no file {name}.parquet or {name}.csv in {self.folder}"

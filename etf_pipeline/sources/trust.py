@@ -4,6 +4,7 @@ Pure functions of frames; nothing here calls a vendor.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
@@ -11,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from etf_pipeline.contract import SetSum
 from etf_pipeline.sources.base import SourceError, TransientSourceError
+from etf_pipeline.sources.canonical import outside_set_sum
 
 LAGS = (0, -1, 1)
 """Sessions by which a vendor's label may be off, the likeliest first: −1 is a label one session late."""
@@ -31,7 +34,11 @@ SHENZHEN_REPORT_BEGINS = date(2016, 10, 10)
 LATE_RETRY_SECONDS = 900.0
 """When to come back for a day that should be out by now."""
 
+BROKEN_SETS_LIMIT = 0.05
+"""With more than this part of its weight sets broken a vendor has changed what it sends."""
+
 _SHOWN_DAYS = 5
+_SHOWN_SETS = 10
 _SHOWN_DISAGREEMENTS = 50
 
 
@@ -70,6 +77,31 @@ def refuse_empty_days(api: str, late: Iterable[date], empty: Iterable[date]) -> 
         )
     if days := _some(late):
         raise NotPublished(f"{api}: no row yet for {days}. The vendor is late; ask again.", LATE_RETRY_SECONDS)
+
+
+@dataclass(frozen=True)
+class JudgedSets:
+    """Weights without the sets that do not sum to one; how many `sets` came, and which of them are `broken`."""
+
+    kept: pd.DataFrame
+    sets: int
+    broken: int
+    shown: str
+
+    @property
+    def is_too_many(self) -> bool:
+        """Whether so many are broken that the vendor must have changed what it sends."""
+        return self.broken > BROKEN_SETS_LIMIT * self.sets
+
+
+def without_broken_sets(rule: SetSum, weights: pd.DataFrame) -> JudgedSets:
+    """`weights` apart from their sets that break `rule`: no user can mend a vendor's file. The index stays."""
+    sums = outside_set_sum(rule, weights)
+    sets = weights[list(rule.columns)].assign(total=sums).drop_duplicates()
+    broken = sets[sets["total"].notna()]
+    first = broken.head(_SHOWN_SETS).itertuples(index=False)
+    shown = ", ".join(f"{code} {str(day)[:10]} ({total:.4f})" for code, day, total in first)
+    return JudgedSets(weights[sums.isna()], len(sets), len(broken), shown)
 
 
 def dated_by_exchange(vendor: pd.DataFrame, exchange: pd.DataFrame, sessions: pd.DatetimeIndex) -> pd.DataFrame:

@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
+from etf_pipeline.contract import AVAILABLE_AT, load_contract
 from etf_pipeline.core.calendar import SHANGHAI, moments, sessions_after, sessions_between
 from etf_pipeline.sources.akshare import mapping
 from etf_pipeline.sources.akshare.client import AkshareClient, NotStored
 from etf_pipeline.sources.akshare.functions import CanaryError
 from etf_pipeline.sources.base import NotAvailable, SourceError
-from etf_pipeline.sources.canonical import canonical_frame, outside_set_sum
-from etf_pipeline.sources.trust import EmptyDay, NotPublished
+from etf_pipeline.sources.canonical import calendar_rows, canonical_frame, public_from
+from etf_pipeline.sources.trust import EmptyDay, NotPublished, without_broken_sets
 
 FIRST_DAY = date(2016, 10, 10)
 """Shenzhen's share report begins on 2016-09-30, a day before a week of holidays."""
@@ -34,7 +34,6 @@ _FUND_PAGE_AGE = timedelta(days=30)
 _PAGED_SESSIONS = 20
 """Sessions on one page of EastMoney's list of NAVs; for more, the file with the fund's whole history is one request."""
 _RETRY_AFTER_SECONDS = 3_600.0
-_BROKEN_SETS_LIMIT = 0.05
 _FUND_SERIES = "930950"
 """CSI index of funds that hold mostly stocks."""
 
@@ -120,8 +119,7 @@ class AkshareSource:
             TransientSourceError: a vendor did not answer, or has not published yet.
         """
         if dataset == "trading_calendar":
-            sessions = sessions_between(start, end)
-            return pd.DataFrame({"trade_date": sessions, "is_open": pd.array([True] * len(sessions), dtype="boolean")})
+            return calendar_rows(start, end)
         if dataset in _LACKING:
             return NotAvailable(_LACKING[dataset])
         if dataset not in self._contract:
@@ -171,14 +169,9 @@ class AkshareSource:
     def _midnight(self) -> datetime:
         return datetime.combine(self._today, time.min, ZoneInfo(SHANGHAI))
 
-    def _due(self, dataset: Dataset, days: pd.DatetimeIndex) -> pd.DatetimeIndex:
-        rule = dataset.known_from
-        assert rule is not None
-        return moments(sessions_after(days, rule.sessions), rule.time)
-
     def _due_sessions(self, name: str, start: date, end: date) -> pd.DatetimeIndex:
         sessions = sessions_between(start, min(end, self._today))
-        return sessions[self._due(self._contract[name], sessions) <= pd.Timestamp(self._now)]
+        return sessions[public_from(self._contract[name], sessions) <= pd.Timestamp(self._now)]
 
     def _last_due(self, name: str) -> pd.Timestamp:
         return self._due_sessions(name, self._today - timedelta(days=60), self._today)[-1]
@@ -187,7 +180,7 @@ class AkshareSource:
         """From when on an answer about the days up to `last` holds all that is public of them."""
         dataset = self._contract[name]
         ends = pd.DatetimeIndex([self._last_due(name), *sessions_after(pd.DatetimeIndex([last]), _SETTLING_SESSIONS)])
-        return self._due(dataset, ends).min().to_pydatetime()
+        return public_from(dataset, ends).min().to_pydatetime()
 
     def _frame(self, function: str, since: datetime, **arguments: str) -> pd.DataFrame:
         return self._client.call(function, arguments, since=since).frame
@@ -485,7 +478,7 @@ class AkshareSource:
         if not len(tracked):
             return NotAvailable(f"no ETF's index is known: {self._notes['etf_info']}")
         month_end = self._last_month_end()
-        since = self._due(self._contract["index_weight"], pd.DatetimeIndex([month_end]))[0].to_pydatetime()
+        since = public_from(self._contract["index_weight"], pd.DatetimeIndex([month_end]))[0].to_pydatetime()
         is_cni = self._is_cni()
         rows = [
             self._weights(code, is_cni(code), since, month_end, start)
@@ -502,7 +495,7 @@ class AkshareSource:
         """Last session of the newest month whose weights are due."""
         sessions = sessions_between(self._today - timedelta(days=90), self._today)
         ends = sessions[:-1][sessions[1:].month != sessions[:-1].month]
-        return ends[self._due(self._contract["index_weight"], ends) <= pd.Timestamp(self._now)][-1]
+        return ends[public_from(self._contract["index_weight"], ends) <= pd.Timestamp(self._now)][-1]
 
     def _weights(self, code: str, is_cni: bool, since: datetime, month_end: pd.Timestamp, start: date) -> pd.DataFrame:
         def is_new(frame: pd.DataFrame) -> bool:
@@ -521,18 +514,17 @@ class AkshareSource:
         """Sets whose weights do not sum to one are left out and noted: no user can mend the publisher's file."""
         rule = self._contract["index_weight"].set_sum
         assert rule is not None
-        wrong = outside_set_sum(rule, weights)
-        broken = weights[list(rule.columns)].assign(total=wrong).dropna().drop_duplicates()
-        shown = ", ".join(f"{code} {day:%Y-%m-%d} ({total:.4f})" for code, day, total in broken.head(10).to_numpy())
-        sets = len(weights[list(rule.columns)].drop_duplicates())
-        if len(broken) > _BROKEN_SETS_LIMIT * sets:
+        judged = without_broken_sets(rule, weights)
+        if judged.is_too_many:
             raise CanaryError(
-                f"akshare index_weight: {len(broken)} of {sets} weight sets do not sum to 1: {shown}. The publisher "
-                "changed what it sends: nothing of it is used"
+                f"akshare index_weight: {judged.broken} of {judged.sets} weight sets do not sum to 1: {judged.shown}. "
+                "The publisher changed what it sends: nothing of it is used"
             )
-        if len(broken):
-            self._notes["index_weight"] = f"{_NOTES['index_weight']}; left out, for they do not sum to 1: {shown}"
-        return weights[wrong.isna()]
+        if judged.broken:
+            self._notes["index_weight"] = (
+                f"{_NOTES['index_weight']}; left out, for they do not sum to 1: {judged.shown}"
+            )
+        return judged.kept
 
     def _industry_bar(self, sessions: pd.DatetimeIndex) -> pd.DataFrame:
         since = self._since("industry_bar", sessions[-1])

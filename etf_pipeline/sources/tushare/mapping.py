@@ -17,13 +17,14 @@ import pandas as pd
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, moments, sessions_after, sessions_between
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
-from etf_pipeline.sources.canonical import CODE_PATTERN, days_of, outside_set_sum
+from etf_pipeline.sources.canonical import CODE_PATTERN, days_of
 from etf_pipeline.sources.trust import (
     SHENZHEN_REPORT_BEGINS,
     ExchangeReport,
     as_text,
     dated_by_exchange,
     reconcile,
+    without_broken_sets,
 )
 
 NOTE = "note"
@@ -48,8 +49,6 @@ _FEE_PERCENT = (0.01, 1.5)
 """Bounds of the median yearly fee in percent; outside of them the vendor has changed its unit."""
 _PRICE_RATIO = (0.8, 1.25)
 """Bounds of the median of money per share traded over the close."""
-_BROKEN_SETS = 0.05
-"""With more than this part of its weight sets broken the vendor has changed what it sends."""
 _SHARE_DIFFERENCE = 1e-5
 """Relative difference of two counts of shares that is worth showing; vendors round to a hundredth of a 万份."""
 _TOP_POSITIONS = 10
@@ -669,13 +668,11 @@ def _without_broken_sets(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     assert rule is not None
     if frame["weight"].dtype.kind != "f":
         return frame, []
-    sums = outside_set_sum(rule, frame)
-    sets = frame[list(rule.columns)].assign(sum=sums).drop_duplicates()
-    broken = sets[sets["sum"].notna()]
-    if broken.empty or len(broken) > _BROKEN_SETS * len(sets):
+    judged = without_broken_sets(rule, frame)
+    if not judged.broken or judged.is_too_many:
         return frame, []
-    some = ", ".join(f"{code} {day} ({total:.4f})" for code, day, total in broken.head(10).itertuples(index=False))
-    return frame[sums.isna()], [f"{len(broken)} of {len(sets)} weight sets left out, they do not sum to one: {some}"]
+    note = f"{judged.broken} of {judged.sets} weight sets left out, they do not sum to one: {judged.shown}"
+    return judged.kept, [note]
 
 
 def _index_valuation(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:

@@ -17,11 +17,11 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
+from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import SHANGHAI, last_calendar_session, moments, sessions_after, sessions_between
 from etf_pipeline.settings import Parameters, SettingsError, TushareSettings
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
-from etf_pipeline.sources.canonical import canonical_frame, days_of, with_available_at
+from etf_pipeline.sources.canonical import calendar_rows, canonical_frame, days_of, public_from
 from etf_pipeline.sources.responses import Response, ResponseStore
 from etf_pipeline.sources.trust import ExchangeReport, refuse_empty_days
 from etf_pipeline.sources.tushare.client import TushareClient
@@ -129,8 +129,7 @@ class TushareSource:
             TransientSourceError: Tushare is late, busy or not to be reached; nothing that came is lost.
         """
         if dataset == "trading_calendar":
-            sessions = sessions_between(start, end)
-            return pd.DataFrame({"trade_date": sessions, "is_open": pd.array([True] * len(sessions), dtype="boolean")})
+            return calendar_rows(start, end)
         if dataset in LACKING:
             return LACKING[dataset]
         adapter = ADAPTERS[dataset]
@@ -253,7 +252,7 @@ class TushareSource:
     def _public(self, dataset: Dataset) -> date:
         """Last day whose rows are public by the contract's default lag."""
         days = pd.date_range(self._today - _LOOK_BACK, self._today).as_unit("us")
-        public = days[_known(dataset, days) <= pd.Timestamp(self._clock.now())]
+        public = days[public_from(dataset, days) <= pd.Timestamp(self._clock.now())]
         if not len(public):
             last = last_calendar_session()
             raise SourceError(f"the calendar of sessions ends on {last}: upgrade the package exchange-calendars")
@@ -267,7 +266,7 @@ class TushareSource:
         assert dataset.known_from is not None
         days, sessions = pd.DatetimeIndex(asked).as_unit("us"), ADAPTERS[dataset.name].final_sessions
         if sessions is None:
-            days = _known(dataset, days).tz_convert(SHANGHAI).tz_localize(None).normalize()
+            days = public_from(dataset, days).tz_convert(SHANGHAI).tz_localize(None).normalize()
             sessions = self._repull_sessions
         settled = moments(sessions_after(days, sessions), dataset.known_from.time)
         # at the edge of the known calendar nothing is settled yet
@@ -409,16 +408,6 @@ class _Progress:
         logger.info("%s: %s %d/%d", dataset, api, done, total)
 
 
-def _known(dataset: Dataset, days: pd.DatetimeIndex) -> pd.DatetimeIndex:
-    """Moments from which rows of these days are known by the contract's default; NaT beyond the calendar."""
-    assert dataset.known_from is not None
-    assert dataset.date_column is not None
-    frame = pd.DataFrame({dataset.known_from.column: pd.NaT, dataset.date_column: days})
-    if dataset.known_from.column == dataset.date_column:
-        frame = pd.DataFrame({dataset.date_column: days})
-    return pd.DatetimeIndex(with_available_at(dataset, frame)[AVAILABLE_AT])
-
-
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """All rows in one frame; a column that is empty in some answers and text in others is text."""
     filled = [part for part in parts if len(part)] or list(parts[:1])
@@ -446,12 +435,7 @@ def open_tushare(
         settings,
         ResponseStore(responses),
         scheme=parameters.scheme,
-        style_indices=(
-            parameters.size_large_index,
-            parameters.size_small_index,
-            parameters.growth_index,
-            parameters.value_index,
-        ),
+        style_indices=parameters.style_indices,
         repull_sessions=parameters.repull_sessions,
         exchange_report=exchange_report,
     )
