@@ -24,6 +24,10 @@ _TIME = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".json.gz"
 
 
+class NotStored(SourceError):
+    """Only stored responses may be used, and none answers this request."""
+
+
 class DamagedResponse(SourceError):
     """A stored response is not what was stored; the message names the file."""
 

@@ -25,7 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from etf_pipeline.sources.akshare.functions import FUNCTIONS, CanaryError, Function, check_canary, in_words
 from etf_pipeline.sources.base import SourceError, TransientSourceError
-from etf_pipeline.sources.responses import Response, ResponseStore
+from etf_pipeline.sources.responses import NotStored, Response, ResponseStore
 
 AKSHARE_VERSION = "1.19.5"
 """The only version this adapter is written for: columns and units change between versions."""
@@ -49,10 +49,6 @@ class MalformedAnswer(SourceError):
 
 class AnswerCut(SourceError):
     """The vendor sent as many rows as it ever sends at once, so some are missing."""
-
-
-class NotStored(SourceError):
-    """Only stored answers may be used, and there is none to this call."""
 
 
 class Unavailable(TransientSourceError):

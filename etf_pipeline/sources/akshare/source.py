@@ -15,10 +15,11 @@ import pandas as pd
 from etf_pipeline.contract import AVAILABLE_AT, load_contract
 from etf_pipeline.core.calendar import SHANGHAI, moments, sessions_after, sessions_between
 from etf_pipeline.sources.akshare import mapping
-from etf_pipeline.sources.akshare.client import AkshareClient, NotStored
+from etf_pipeline.sources.akshare.client import AkshareClient
 from etf_pipeline.sources.akshare.functions import CanaryError
 from etf_pipeline.sources.base import NotAvailable, SourceError
 from etf_pipeline.sources.canonical import calendar_rows, canonical_frame, public_from
+from etf_pipeline.sources.responses import NotStored
 from etf_pipeline.sources.trust import EmptyDay, NotPublished, without_broken_sets
 
 FIRST_DAY = date(2016, 10, 10)

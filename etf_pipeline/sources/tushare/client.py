@@ -21,10 +21,9 @@ from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, before_sleep_log, stop_after_attempt, wait_exponential_jitter
 
 from etf_pipeline.resources.lake import exclusive_lock
-from etf_pipeline.sources.responses import Response, ResponseStore
+from etf_pipeline.sources.responses import NotStored, Response, ResponseStore
 from etf_pipeline.sources.tushare.errors import (
     InsecureAddress,
-    NotStored,
     RateLimited,
     RequestRefused,
     ResponseCut,

@@ -54,10 +54,6 @@ class ResponseCut(SourceError):
     """An answer reached the row cap, so rows may be missing."""
 
 
-class NotStored(SourceError):
-    """Offline, and no stored response answers this request."""
-
-
 class VendorUnavailable(TransientSourceError):
     """No whole answer: no connection, too slow, a server error, cut short, or no JSON."""
 

@@ -17,12 +17,11 @@ from etf_pipeline.sources.akshare.client import (
     AkshareClient,
     AkshareMissing,
     MalformedAnswer,
-    NotStored,
     Unavailable,
     Worker,
 )
 from etf_pipeline.sources.base import TransientSourceError
-from etf_pipeline.sources.responses import ResponseStore
+from etf_pipeline.sources.responses import NotStored, ResponseStore
 from tests.pipeline.harness import environment
 from tests.sources.akshare.conftest import Clients, Clock
 from tests.sources.akshare.market import sse_shares
@@ -161,7 +160,7 @@ def test_the_worker_sees_no_secret_and_ends_with_its_parent(site: Site, store: R
     script = f"""
 import sys
 from etf_pipeline.sources.akshare.client import AkshareClient, Worker
-from etf_pipeline.sources.responses import ResponseStore
+from etf_pipeline.sources.responses import NotStored, ResponseStore
 from pathlib import Path
 worker = Worker({site.gateways!r}, pause=0)
 client = AkshareClient(ResponseStore(Path({str(tmp_path)!r})), worker)

@@ -16,10 +16,10 @@ from pandas.testing import assert_frame_equal
 from pydantic import SecretStr
 
 from etf_pipeline.sources.base import SourceError, TransientSourceError
+from etf_pipeline.sources.responses import NotStored
 from etf_pipeline.sources.tushare.client import TushareClient
 from etf_pipeline.sources.tushare.errors import (
     InsecureAddress,
-    NotStored,
     PermissionDenied,
     RateLimited,
     RequestRefused,

@@ -18,10 +18,10 @@ from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
 from etf_pipeline.settings import Deployment, SettingsError, TushareSettings
 from etf_pipeline.sources.akshare import client as akshare_client
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, SourceError
-from etf_pipeline.sources.responses import ResponseStore
+from etf_pipeline.sources.responses import NotStored, ResponseStore
 from etf_pipeline.sources.trust import DatesRefused, EmptyDay, NotPublished
 from etf_pipeline.sources.tushare import source as source_module
-from etf_pipeline.sources.tushare.errors import NotStored, PermissionDenied, TokenError
+from etf_pipeline.sources.tushare.errors import PermissionDenied, TokenError
 from etf_pipeline.sources.tushare.estimate import estimate
 from etf_pipeline.sources.tushare.mapping import ADAPTERS
 from etf_pipeline.sources.tushare.source import TushareSource
