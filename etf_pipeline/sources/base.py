@@ -27,6 +27,18 @@ class TransientSourceError(SourceError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class VendorUnavailable(TransientSourceError):
+    """A vendor gave no whole answer: no connection, too slow, a server error, a block page, or cut short."""
+
+
+class MalformedResponse(SourceError):
+    """An answer that claims success breaks the vendor's protocol, or no table can be made of it."""
+
+
+class ResponseCut(SourceError):
+    """An answer holds as many rows as the vendor sends at most, so some may be missing."""
+
+
 @dataclass(frozen=True)
 class NotAvailable:
     """Answer of a source that does not have a dataset at all; `reason` is shown to the user."""

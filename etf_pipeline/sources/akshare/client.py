@@ -24,7 +24,7 @@ import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from etf_pipeline.sources.akshare.functions import FUNCTIONS, CanaryError, Function, check_canary, in_words
-from etf_pipeline.sources.base import SourceError, TransientSourceError
+from etf_pipeline.sources.base import MalformedResponse, ResponseCut, SourceError, VendorUnavailable
 from etf_pipeline.sources.responses import NotStored, Response, ResponseStore
 
 AKSHARE_VERSION = "1.19.5"
@@ -41,18 +41,6 @@ _RETRY_AFTER_SECONDS = 600.0
 
 class AkshareMissing(SourceError):
     """The library is not installed, or not in the version this adapter is written for."""
-
-
-class MalformedAnswer(SourceError):
-    """AKShare could not make a table of what the vendor sent."""
-
-
-class AnswerCut(SourceError):
-    """The vendor sent as many rows as it ever sends at once, so some are missing."""
-
-
-class Unavailable(TransientSourceError):
-    """The vendor did not answer, refused, or sent a block page."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +214,7 @@ class AkshareClient:
         self._responses, self._worker = responses, worker or Worker()
         self._deadline, self._offline, self._clock = deadline, offline, clock
         self._retrying = Retrying(
-            retry=retry_if_exception_type(Unavailable),
+            retry=retry_if_exception_type(VendorUnavailable),
             stop=stop_after_attempt(attempts),
             wait=wait_exponential_jitter(retry_wait, max=60, jitter=retry_wait),
             reraise=True,
@@ -256,10 +244,10 @@ class AkshareClient:
 
         Raises:
             CanaryError: other columns, types or units than the function promises.
-            MalformedAnswer: what came cannot be parsed, and is not how this function says that it has nothing.
-            AnswerCut: as many rows as the vendor sends at most.
+            MalformedResponse: what came cannot be parsed, and is not how this function says that it has nothing.
+            ResponseCut: as many rows as the vendor sends at most.
             NotStored: nothing stored will do, and nothing may be requested.
-            Unavailable: no answer within the deadline, a refusal or a block page, again after repetitions.
+            VendorUnavailable: no answer within the deadline, a refusal or a block page, again after repetitions.
         """
         return self._retrying(self._once, FUNCTIONS[function], arguments, since, until)
 
@@ -272,7 +260,7 @@ class AkshareClient:
         try:
             message = self._worker.converse(call, self._deadline, exchange)
         except EOFError as error:
-            raise Unavailable(
+            raise VendorUnavailable(
                 f"{where}: no answer within {self._deadline:g} s, or the process died; it was ended. Try again later; "
                 "if it stays so, see whether the site answers in a browser",
                 _RETRY_AFTER_SECONDS,
@@ -292,7 +280,9 @@ class AkshareClient:
         except CanaryError as error:
             raise CanaryError(f"{where}: {error}") from None
         if function.cap is not None and len(frame) >= function.cap:
-            raise AnswerCut(f"{where}: {len(frame):,} rows, the most the vendor sends at once; ask for less at a time")
+            raise ResponseCut(
+                f"{where}: {len(frame):,} rows, the most the vendor sends at once; ask for less at a time"
+            )
         now = self.now()
         kept = [self._responses.keep(function.name, request, body, now) for request, body in exchange.fresh]
         return Answer(frame, (*exchange.found, *kept))
@@ -307,13 +297,13 @@ def _refuse(where: str, message: Mapping[str, Any], bodies: Sequence[bytes]) -> 
     if message["how"] == "refused":
         raise NotStored(f"{where}: no stored answer will do, and none may be requested. Run once with a network")
     if message["how"] in ("blocked", "transport"):
-        raise Unavailable(
+        raise VendorUnavailable(
             f"{where}: {message['message']}. The site refuses or blocks this address: wait some minutes, ask slower, "
             "or send its host through a gateway",
             _RETRY_AFTER_SECONDS,
         )
     sent = bodies[-1][:200].decode("utf-8", errors="replace") if bodies else "nothing"
-    raise MalformedAnswer(
+    raise MalformedResponse(
         f"{where}: the answer is not what akshare {AKSHARE_VERSION} parses ({reason}); the vendor sent {sent!r} … "
         "Look whether a newer akshare has a repair, and whether this adapter knows that version"
     )

@@ -21,14 +21,13 @@ from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, before_sleep_log, stop_after_attempt, wait_exponential_jitter
 
 from etf_pipeline.resources.lake import exclusive_lock
+from etf_pipeline.sources.base import ResponseCut, VendorUnavailable
 from etf_pipeline.sources.responses import NotStored, Response, ResponseStore
 from etf_pipeline.sources.tushare.errors import (
     InsecureAddress,
     RateLimited,
     RequestRefused,
-    ResponseCut,
     TokenError,
-    VendorUnavailable,
     unavailable,
 )
 from etf_pipeline.sources.tushare.limits import Clock, Patience, Plan, SystemClock

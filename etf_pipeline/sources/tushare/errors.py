@@ -10,7 +10,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from etf_pipeline.core.calendar import SHANGHAI
-from etf_pipeline.sources.base import SourceError, TransientSourceError
+from etf_pipeline.sources.base import SourceError, TransientSourceError, VendorUnavailable
 
 Window = Literal["minute", "hour", "day"]
 
@@ -44,18 +44,6 @@ class TooManyAddresses(SourceError):
 
 class RequestRefused(SourceError):
     """Tushare does not take this request, or would not; another request has to be made."""
-
-
-class MalformedResponse(SourceError):
-    """An answer that claims success breaks the protocol."""
-
-
-class ResponseCut(SourceError):
-    """An answer reached the row cap, so rows may be missing."""
-
-
-class VendorUnavailable(TransientSourceError):
-    """No whole answer: no connection, too slow, a server error, cut short, or no JSON."""
 
 
 class RateLimited(TransientSourceError):

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.sources.tushare.errors import MalformedResponse, VendorUnavailable, refusal, unavailable
+from etf_pipeline.sources.base import MalformedResponse, VendorUnavailable
+from etf_pipeline.sources.tushare.errors import refusal, unavailable
 
 
 @dataclass(frozen=True)

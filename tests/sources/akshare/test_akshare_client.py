@@ -16,11 +16,9 @@ from etf_pipeline.sources.akshare import client as client_module
 from etf_pipeline.sources.akshare.client import (
     AkshareClient,
     AkshareMissing,
-    MalformedAnswer,
-    Unavailable,
     Worker,
 )
-from etf_pipeline.sources.base import TransientSourceError
+from etf_pipeline.sources.base import MalformedResponse, TransientSourceError, VendorUnavailable
 from etf_pipeline.sources.responses import NotStored, ResponseStore
 from tests.pipeline.harness import environment
 from tests.sources.akshare.conftest import Clients, Clock
@@ -37,7 +35,7 @@ def test_a_hanging_endpoint_is_killed_at_the_deadline_and_the_next_call_works(
 ) -> None:
     clients().call(SSE, {"date": "20260115"})
     before = worker.pid
-    with site.instead("STAT_DATE=2026-01-16", Reply(hang=60)), pytest.raises(Unavailable) as refusal:
+    with site.instead("STAT_DATE=2026-01-16", Reply(hang=60)), pytest.raises(VendorUnavailable) as refusal:
         clients(deadline=1.0, attempts=1).call(SSE, DAY)
     assert "akshare fund_etf_scale_sse(date='20260116'): no answer within 1 s" in str(refusal.value)
     assert before is not None
@@ -141,7 +139,7 @@ def test_since_and_until_choose_among_stored_answers(client: AkshareClient, site
 
 
 def test_what_cannot_be_parsed_is_not_kept(client: AkshareClient, site: Site, store: ResponseStore) -> None:
-    with site.instead("STAT_DATE", Reply(b'{"result": [{"NUM": 1')), pytest.raises(MalformedAnswer):
+    with site.instead("STAT_DATE", Reply(b'{"result": [{"NUM": 1')), pytest.raises(MalformedResponse):
         client.call(SSE, DAY)
     assert not store.root.exists()
     assert len(client.call(SSE, DAY).frame) == 8
@@ -150,7 +148,7 @@ def test_what_cannot_be_parsed_is_not_kept(client: AkshareClient, site: Site, st
 def test_remote_text_is_read_not_evaluated(client: AkshareClient, site: Site, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     page = f"var pageinfo = [1,1000,1];var jjfh_data=[[open({str(trap)!r}, 'w').close()]];var jjfh_jjgs=[];"
-    with site.instead("dt=8", Reply(page.encode())), pytest.raises(MalformedAnswer, match="malformed node or string"):
+    with site.instead("dt=8", Reply(page.encode())), pytest.raises(MalformedResponse, match="malformed node or string"):
         client.call("fund_fh_em", {"year": "2026"})
     assert not trap.exists()
 

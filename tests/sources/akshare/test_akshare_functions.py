@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from etf_pipeline.sources.akshare.client import AkshareClient, AnswerCut, MalformedAnswer
+from etf_pipeline.sources.akshare.client import AkshareClient
 from etf_pipeline.sources.akshare.functions import FUNCTIONS, CanaryError, check_canary
-from etf_pipeline.sources.base import SourceError, TransientSourceError
+from etf_pipeline.sources.base import MalformedResponse, ResponseCut, SourceError, TransientSourceError
 from tests.sources.akshare import market
 from tests.sources.akshare.market import text
 from tests.sources.akshare.server import Reply, Site
@@ -127,7 +127,7 @@ def test_nothing_is_no_rows_with_columns(client: AkshareClient, function: str) -
 def test_what_only_looks_like_nothing_is_an_error(
     client: AkshareClient, site: Site, function: str, body: bytes
 ) -> None:
-    with site.instead("", Reply(body)), pytest.raises(MalformedAnswer):
+    with site.instead("", Reply(body)), pytest.raises(MalformedResponse):
         client.call(function, GOOD[function])
 
 
@@ -143,34 +143,34 @@ class Spoilt:
 
 
 SPOILT = [
-    Spoilt("no JSON", "fund_etf_scale_sse", lambda: text("ok"), MalformedAnswer, "JSONDecodeError"),
+    Spoilt("no JSON", "fund_etf_scale_sse", lambda: text("ok"), MalformedResponse, "JSONDecodeError"),
     Spoilt(
         "cut JSON",
         "fund_etf_scale_sse",
         lambda: Reply(page_of("fund_etf_scale_sse").body[:300]),
-        MalformedAnswer,
+        MalformedResponse,
         'the vendor sent \'{"actionErrors"',
     ),
-    Spoilt("empty body", "fund_etf_hist_em", lambda: Reply(b""), MalformedAnswer, "symbol='510300'"),
+    Spoilt("empty body", "fund_etf_hist_em", lambda: Reply(b""), MalformedResponse, "symbol='510300'"),
     Spoilt(
         "field renamed",
         "fund_etf_scale_sse",
         lambda: rewritten("fund_etf_scale_sse", lambda s: s.replace("TOT_VOL", "TOTAL_VOL")),
-        MalformedAnswer,
+        MalformedResponse,
         "基金份额",
     ),
     Spoilt(
         "one more column",
         "fund_name_em",
         lambda: text('var r = [["000001","A","B","C","D","E"]];'),
-        MalformedAnswer,
+        MalformedResponse,
         "",
     ),
-    Spoilt("no sheet", "fund_scale_daily_szse", lambda: Reply(b"PK\x03\x04junk"), MalformedAnswer, "symbol='ETF'"),
-    Spoilt("no table", "fund_overview_em", lambda: text("<html>busy</html>"), MalformedAnswer, "No tables found"),
-    Spoilt("no object", "fund_holders", lambda: text("none"), MalformedAnswer, "not a valid JS object"),
-    Spoilt("not JavaScript", "fund_open_fund_info_em", lambda: text("fS_code = ["), MalformedAnswer, "单位净值走势"),
-    Spoilt("prose", "fund_cf_em", lambda: text("系统维护中"), MalformedAnswer, "year='2026'"),
+    Spoilt("no sheet", "fund_scale_daily_szse", lambda: Reply(b"PK\x03\x04junk"), MalformedResponse, "symbol='ETF'"),
+    Spoilt("no table", "fund_overview_em", lambda: text("<html>busy</html>"), MalformedResponse, "No tables found"),
+    Spoilt("no object", "fund_holders", lambda: text("none"), MalformedResponse, "not a valid JS object"),
+    Spoilt("not JavaScript", "fund_open_fund_info_em", lambda: text("fS_code = ["), MalformedResponse, "单位净值走势"),
+    Spoilt("prose", "fund_cf_em", lambda: text("系统维护中"), MalformedResponse, "year='2026'"),
     Spoilt(
         "column renamed, missing throughout",
         "fund_scale_daily_szse",
@@ -316,7 +316,7 @@ def test_as_many_rows_as_are_ever_sent_are_too_few(client: AkshareClient, site: 
     row = json.loads(market.announcements({"fundcode": "519702"}).body)["Data"][0]
     with (
         site.instead("JJGG", market.js({"Data": [row] * 1_000})),
-        pytest.raises(AnswerCut, match="1,000 rows, the most"),
+        pytest.raises(ResponseCut, match="1,000 rows, the most"),
     ):
         client.call("fund_announcement_report_em", {"symbol": "519702"})
 

@@ -13,10 +13,10 @@ from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
 from etf_pipeline.settings import Deployment
 from etf_pipeline.sources.akshare import mapping
-from etf_pipeline.sources.akshare.client import AkshareClient, Unavailable
+from etf_pipeline.sources.akshare.client import AkshareClient
 from etf_pipeline.sources.akshare.functions import CanaryError
 from etf_pipeline.sources.akshare.source import AkshareSource
-from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
+from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError, VendorUnavailable
 from etf_pipeline.sources.trust import EmptyDay, NotPublished
 from tests.sources.akshare import market
 from tests.sources.akshare.conftest import Clients, Clock
@@ -462,7 +462,7 @@ def test_snapshots_are_taken_once_a_day_and_pages_of_funds_once_a_month(
 
 
 def test_an_interrupted_fetch_goes_on_where_it_stopped(source: AkshareSource, site: Site) -> None:
-    with site.instead("secid=1.513100", Reply(drop=True)), pytest.raises(Unavailable):
+    with site.instead("secid=1.513100", Reply(drop=True)), pytest.raises(VendorUnavailable):
         source.fetch("etf_bar", START, END)
     done = {query["secid"] for path, query in site.asked if "kline" in path} - {"1.513100"}
     site.asked.clear()

@@ -35,7 +35,7 @@ def source_of(url: str, token: str, responses: Path, report: ExchangeReport, clo
 def ingest(
     url: str, token: str, lake: Path, report: Path, at: datetime, start: date, end: date, datasets: Sequence[str]
 ) -> None:
-    """Bring datasets into the lake, the exchange's report being the Parquet file `report`."""
+    """Bring datasets into the lake that it does not have, the exchange's report being the Parquet file `report`."""
     reported = pd.read_parquet(report)
 
     def read(first: date, last: date) -> pd.DataFrame:
@@ -43,6 +43,8 @@ def ingest(
 
     source = source_of(url, token, lake / "responses", read, FakeClock(at))
     for name in datasets:
+        if Lake(lake).raw_files(load_contract()[name]):
+            continue
         frame = source.fetch(name, start, end)
         assert isinstance(frame, pd.DataFrame)
         Lake(lake).write_raw(load_contract()[name], frame, start, end)

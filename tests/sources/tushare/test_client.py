@@ -15,7 +15,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from pydantic import SecretStr
 
-from etf_pipeline.sources.base import SourceError, TransientSourceError
+from etf_pipeline.sources.base import ResponseCut, SourceError, TransientSourceError, VendorUnavailable
 from etf_pipeline.sources.responses import NotStored
 from etf_pipeline.sources.tushare.client import TushareClient
 from etf_pipeline.sources.tushare.errors import (
@@ -23,10 +23,8 @@ from etf_pipeline.sources.tushare.errors import (
     PermissionDenied,
     RateLimited,
     RequestRefused,
-    ResponseCut,
     TokenError,
     TooManyAddresses,
-    VendorUnavailable,
 )
 from etf_pipeline.sources.tushare.limits import Patience, Plan
 from tests.sources.tushare.account import TOKEN, always, connect, shares

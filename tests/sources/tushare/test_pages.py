@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from etf_pipeline.sources.base import TransientSourceError
-from etf_pipeline.sources.tushare.errors import MalformedResponse, VendorUnavailable
+from etf_pipeline.sources.base import MalformedResponse, TransientSourceError, VendorUnavailable
 from etf_pipeline.sources.tushare.pages import Page, Query, frame_of, read_page
 from tests.sources.tushare.account import TOKEN, always, connect, shares
 from tests.sources.tushare.malformed import FIELDS, GOOD, MALFORMED, Malformed
