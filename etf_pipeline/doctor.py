@@ -223,7 +223,8 @@ def run_log(lake: Lake, days: int, *, fix: bool) -> Iterator[Finding]:
         return
     import dagster as dg
 
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    os.environ["DAGSTER_HOME"] = str(home)
+    with dg.DagsterInstance.get() as instance:
         yield _dead_runs(instance, fix)
         yield _old_runs(instance, home, days, fix)
 

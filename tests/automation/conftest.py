@@ -20,11 +20,12 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Dagster home with the packaged dagster.yaml."""
     folder = tmp_path / "home"
     folder.mkdir()
     shutil.copy(PACKAGE / "dagster.yaml", folder)
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
     return folder
 
 

@@ -178,10 +178,11 @@ def test_a_channel_that_is_none(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def instance_home(lake: Lake) -> Path:
+def instance_home(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = lake.root / ".dagster"
     home.mkdir()
     shutil.copy(Path(doctor.__file__).with_name("dagster.yaml"), home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
     return home
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+import yaml
 
 from tests.pipeline.harness import environment
 
@@ -66,8 +67,9 @@ def test_runs_of_two_processes_are_stored_together(url: str, tmp_path: Path) -> 
     document = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
     storage = document.split("```yaml\n")[1].split("```")[0]
     assert "postgres_url" in storage
-    instance = (ROOT / "etf_pipeline" / "dagster.yaml").read_text(encoding="utf-8")
-    (tmp_path / "dagster.yaml").write_text(instance + "\n" + storage)
+    instance = yaml.safe_load((ROOT / "etf_pipeline" / "dagster.yaml").read_text(encoding="utf-8"))
+    del instance["event_log_storage"]
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance) + storage)
     settings = environment(
         DAGSTER_HOME=str(tmp_path),
         DAGSTER_PG_URL=url.replace("postgresql:", "postgresql+psycopg2:"),

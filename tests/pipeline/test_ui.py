@@ -18,11 +18,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from playwright.sync_api import Browser, Page
 
 from etf_pipeline.reports import THUMBNAILS
 from etf_pipeline.settings import Deployment
-from tests.pipeline.harness import environment, readable_rows
+from tests.pipeline.harness import ROOT, environment, readable_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui")]
 
@@ -166,7 +167,9 @@ def materialized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materiali
     """Everything materialised from the UI on a lake that did not exist."""
     home = tmp_path_factory.mktemp("ui")
     # without the limits of the packaged file, which lets one run wait for another
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
+    config = yaml.safe_load((ROOT / "etf_pipeline" / "dagster.yaml").read_text(encoding="utf-8"))
+    del config["concurrency"]
+    (home / "dagster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     deployment = Deployment(lake=home / "lake", start=START, end=END)
     settings = environment(**deployment.to_env(), DAGSTER_HOME=str(home))
     port = free_port()

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy.signal import lfilter
 
 from etf_pipeline.sources.sample.catalog import (
     BURST_INDICES,
@@ -20,7 +19,16 @@ from etf_pipeline.sources.sample.catalog import (
     OTHER_ETFS,
     SPLITS,
 )
-from etf_pipeline.sources.sample.market import FIRST_SERIES_DAY, Index, Market, ar1, indices, market, random
+from etf_pipeline.sources.sample.market import (
+    FIRST_SERIES_DAY,
+    Index,
+    Market,
+    ar1,
+    decayed_sum,
+    indices,
+    market,
+    random,
+)
 
 _FIXED_LISTINGS = {"000688.SH": "2020-11-16", "000852.SH": "2014-10-29", "000510.CSI": "2024-10-15"}
 _HOUSES = list("甲乙丙丁戊己庚辛壬癸")
@@ -340,7 +348,7 @@ def _shares(m: Market, etfs: Sequence[Etf], returns: np.ndarray, multiple: np.nd
     flow += 0.00012
     flow[rows <= [e.list_row for e in etfs]] = 0.0  # nothing is created before the listing
     # sizes drift back to their target, so that twelve years of flows stay in a plausible range
-    log_size = lfilter([1.0], [1.0, -0.9985], flow, axis=0)
+    log_size = decayed_sum(flow, 0.9985)
     log_size -= log_size[[e.first_row for e in etfs], np.arange(count)]
 
     lead_boost = np.where(lead & np.array([e.tracker == 0 for e in etfs]), 6.0, 1.0)

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy.signal import lfilter
 
 from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.sources.sample.catalog import CITIC, HONG_KONG, INDICES, INDUSTRIES, SW, IndexSpec
@@ -34,7 +33,15 @@ def ar1(noise: np.ndarray, persistence: float) -> np.ndarray:
     """AR(1) paths down the rows of unit-variance `noise`, with unit stationary variance."""
     scaled = noise * np.sqrt(1 - persistence**2)
     scaled[0] = noise[0]
-    return lfilter([1.0], [1.0, -persistence], scaled, axis=0)
+    return decayed_sum(scaled, persistence)
+
+
+def decayed_sum(steps: np.ndarray, persistence: float) -> np.ndarray:
+    """Running sums down the rows of `steps`, of which each row keeps the fraction `persistence`."""
+    path = steps.copy()
+    for row in range(1, len(path)):
+        path[row] += persistence * path[row - 1]
+    return path
 
 
 def pulled(noise: np.ndarray) -> np.ndarray:
@@ -42,8 +49,7 @@ def pulled(noise: np.ndarray) -> np.ndarray:
 
     Without it a dozen years of independent returns leave a few giants that are half of their industry.
     """
-    path = lfilter([1.0], [1.0, -0.9992], noise, axis=0)
-    return np.diff(path, axis=0, prepend=0.0)
+    return np.diff(decayed_sum(noise, 0.9992), axis=0, prepend=0.0)
 
 
 @dataclass(frozen=True)

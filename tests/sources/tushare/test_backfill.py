@@ -108,7 +108,10 @@ def run(pipeline: Pipeline, home: Path, layers: tuple[str, ...]) -> list[Any]:
     job = build_defs(pipeline=pipeline).resolve_implicit_global_asset_job_def()
     keys = {key for key in job.asset_layer.asset_graph.materializable_asset_keys if key.path[0] in layers}
     job = job.get_subset(asset_selection=keys, asset_check_selection=set())
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        instance = dg.DagsterInstance.get()
+    with instance:
         result = job.execute_in_process(instance=instance, run_config=QUIET)
         assert result.success
         return list(instance.all_logs(result.run_id))
