@@ -20,7 +20,7 @@ run: setup  ## whole job on the sample; other data: make run ARGS="--source file
 	$(BIN)/etf-pipeline run --lake $(LAKE) $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

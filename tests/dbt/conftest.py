@@ -1,7 +1,9 @@
 """A warehouse built by dbt from frames, in a temporary lake."""
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,9 +25,11 @@ Build = Callable[..., Path]
 @pytest.fixture(scope="session")
 def build_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """`build_warehouse(frames, *dbt_arguments)`: the DuckDB file dbt built; datasets not given are absent."""
+    folder, numbers = tmp_path_factory.mktemp("warehouses"), itertools.count()
 
     def build(frames: Mapping[str, pd.DataFrame], *arguments: str) -> Path:
-        folder = tmp_path_factory.mktemp("warehouse")
+        # always in the same place, so that dbt parses the project once
+        shutil.rmtree(folder / "lake", ignore_errors=True)
         pipeline = Pipeline(Deployment(lake=folder / "lake"))
         pipeline.lake.claim("test market")
         for name, frame in frames.items():
@@ -46,7 +50,7 @@ def build_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Build:
             check=False,
         )
         assert result.returncode == 0, result.stdout + result.stderr
-        return pipeline.lake.warehouse
+        return pipeline.lake.warehouse.rename(folder / f"{next(numbers)}.duckdb")
 
     return build
 

@@ -15,6 +15,8 @@ from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.dbt import PROJECT_DIR, load_manifest
 from etf_pipeline.settings import Parameters
 
+pytestmark = pytest.mark.xdist_group("dbt")
+
 PROMISED = {
     "industry_weekly": {
         "scheme",

@@ -10,6 +10,8 @@ import pytest
 from market import ETFS, SESSIONS, next_session, random_market
 from naive import Frames, NaiveMarket
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt")]
+
 Build = Callable[..., Path]
 
 KEYS = {

@@ -15,6 +15,10 @@ ENTRY = (sys.executable, "-c", "from etf_pipeline.cli import main; main()")
 COMPUTED = ("raw", "published")
 DATED = ("archive", "ledger")  # these hold when something was written, so no two lakes have the same
 
+SHORT = ("--start", "2023-01-01", "--end", "2023-07-31")
+"""A range of days for runs of which there are many."""
+LAST_SHORT_SIGNAL = "2023-07-21"
+
 
 def environment(**extra: str) -> dict[str, str]:
     """This process' environment without any setting of the pipeline or of Dagster, and without a network."""

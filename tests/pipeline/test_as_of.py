@@ -1,5 +1,6 @@
 """Data revised after a run: the ledger says what changed and why, and the earlier run can be repeated."""
 
+import shutil
 import time
 from datetime import date, datetime
 from pathlib import Path
@@ -13,12 +14,12 @@ from etf_pipeline.contract import load_contract
 from etf_pipeline.definitions import build_defs
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.settings import Deployment
-from tests.pipeline.harness import digests, etf_pipeline
+from tests.pipeline.harness import LAST_SHORT_SIGNAL, SHORT, digests, etf_pipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("as of")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("short")]
 
-START, END = date(2023, 1, 1), date(2023, 7, 31)
-SIGNAL = pd.Timestamp("2023-07-21")
+START, END = (date.fromisoformat(day) for day in SHORT[1::2])
+SIGNAL = pd.Timestamp(LAST_SHORT_SIGNAL)
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
@@ -35,11 +36,9 @@ def published(lake: Path) -> dict[str, str]:
     return {name: digest for name, digest in digests(lake).items() if name.startswith("published/")}
 
 
-def test_a_revision_is_told_and_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revision_is_told_and_undone(short_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBT_EXCLUDE_RESOURCE_TYPES", "test unit_test")
-    folder = tmp_path / "lake"
-    first = etf_pipeline("run", "--no-research", "--lake", folder, "--start", START, "--end", END, cwd=tmp_path)
-    assert first.code == 0, first.output
+    folder = shutil.copytree(short_lake, tmp_path / "lake")
     before, moment = published(folder), datetime.now(ZoneInfo("Asia/Shanghai"))
     ledger = pd.read_parquet(folder / "ledger" / "holdings_ledger.parquet")
     assert set(ledger["event"]) == {"published"}

@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.harness import catalogue_rows, digests, etf_pipeline, folder_of, readable_rows, start_etf_pipeline
+from tests.pipeline.harness import (
+    LAST_SHORT_SIGNAL,
+    SHORT,
+    catalogue_rows,
+    digests,
+    etf_pipeline,
+    folder_of,
+    readable_rows,
+    start_etf_pipeline,
+)
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crash")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("short")]
 
-RANGE = ("--start", "2023-01-01", "--end", "2024-03-29")
 PATIENCE_SECONDS = 600
 
 
@@ -53,7 +61,7 @@ def run_until(name: str, lake: Path, log: Path) -> None:
     """Run up to the moment of that name, and no further."""
     moment = MOMENTS[name]
     assert not moment(lake), f"{name}: has passed already"
-    process = start_etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=lake.parent, log=log)
+    process = start_etf_pipeline("run", "--no-research", "--lake", lake, *SHORT, cwd=lake.parent, log=log)
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not moment(lake):
@@ -74,13 +82,9 @@ def check_whole(lake: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run = etf_pipeline("run", "--no-research", "--lake", folder / "lake", *RANGE, cwd=folder)
-    assert run.code == 0, run.output
-    assert "Holdings of signal 2024-03-29" in run.output
-    check_whole(folder / "lake")
-    return digests(folder / "lake")
+def undisturbed(short_lake: Path) -> dict[str, str]:
+    check_whole(short_lake)
+    return digests(short_lake)
 
 
 def test_killed_at_every_stage_and_then_run_twice_at_once(undisturbed: dict[str, str], tmp_path: Path) -> None:
@@ -95,10 +99,10 @@ def test_killed_at_every_stage_and_then_run_twice_at_once(undisturbed: dict[str,
         (lake / file).write_bytes(b"PAR1 half a file")
     # two runs at once: they wait for each other where they have to
     logs = [tmp_path / "first.log", tmp_path / "second.log"]
-    runs = [start_etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=tmp_path, log=log) for log in logs]
+    runs = [start_etf_pipeline("run", "--no-research", "--lake", lake, *SHORT, cwd=tmp_path, log=log) for log in logs]
     for run, log in zip(runs, logs, strict=True):
         assert run.wait(PATIENCE_SECONDS) == 0, log.read_text()
-        assert "Holdings of signal 2024-03-29" in log.read_text()
+        assert f"Holdings of signal {LAST_SHORT_SIGNAL}" in log.read_text()
     assert digests(lake) == undisturbed
     check_whole(lake)
 
@@ -107,7 +111,7 @@ def test_killed_at_every_stage_and_then_run_twice_at_once(undisturbed: dict[str,
 @pytest.mark.parametrize("largest_file", [100_000, 3_000_000], ids=["run log", "warehouse"])
 def test_a_full_disk(undisturbed: dict[str, str], largest_file: int, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
-    run = etf_pipeline("run", "--no-research", "--lake", lake, *RANGE, cwd=tmp_path, largest_file=largest_file)
+    run = etf_pipeline("run", "--no-research", "--lake", lake, *SHORT, cwd=tmp_path, largest_file=largest_file)
     assert run.code == 1, run.output
     assert "what was published before stays" in run.output
     assert "Traceback" not in run.output
