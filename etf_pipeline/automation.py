@@ -3,7 +3,8 @@
 A schedule asks for what becomes public at its tick. Of the ticks missed while the daemon was down Dagster evaluates
 only the last (a schedule over several datasets has no partition set), so the sensor `missed_sessions` finds what lacks
 materialisation and asks for it, once each. What follows from data follows by sensor, not by clock: `compute_due` when
-new raw data are in and their blocking checks passed, `rebalance_due` when a rebalance date's factors are.
+new raw data are in and their blocking checks passed, `rebalance_due` when a rebalance date's factors are, and
+`restatement_due` when the factors of a date published before make other holdings.
 
 Not declarative automation: `AutomationCondition.eager` waits until no partition of any dependency is missing, and in a
 lake filled by the command line all are missing in Dagster's eyes; a condition over twenty years of sessions says less
@@ -23,6 +24,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pandas as pd
 
+from etf_pipeline.assets.strategy import restated_dates
 from etf_pipeline.assets.warehouse import sql_unit_tests
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import SHANGHAI, rebalance_dates, sessions_between
@@ -226,6 +228,7 @@ def automation_sensors(pipeline: Pipeline, jobs: Sequence[Any]) -> list[dg.Senso
         _missed_sessions(pipeline, [by_name[name] for name in (DAILY, MONTHLY, QUARTERLY)]),
         _compute_due(pipeline, by_name[COMPUTE]),
         _rebalance_due(pipeline, [by_name[name] for name in (STRATEGY, RESEARCH)]),
+        _restatement_due(pipeline, [by_name[name] for name in (STRATEGY, RESEARCH)]),
     ]
 
 
@@ -370,6 +373,42 @@ def _rebalance_due(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefiniti
     return rebalance_due
 
 
+def _restatement_due(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefinition:
+    """Cursor: storage id of the scores that were compared last."""
+
+    @dg.sensor(
+        name="restatement_due",
+        jobs=jobs,
+        minimum_interval_seconds=60,
+        description="Publishes dates anew whose holdings late or revised data have changed; the ledger keeps what was.",
+        default_status=dg.DefaultSensorStatus.STOPPED,
+    )
+    def restatement_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        scores = _storage_ids(context.instance, [_SCORES_KEY]).get(_SCORES_KEY, 0)
+        if scores <= int(context.cursor or 0) or _last_signal(pipeline) is None:
+            return _skip("no new scores, or nothing published yet", context.cursor)
+        if waiting := _under_way(context.instance, [*INGEST_JOBS.values(), COMPUTE, STRATEGY]):
+            return _skip(waiting, context.cursor)
+        if failing := unmet_checks(context.instance, _graph(context), _upstream_of_holdings(context)):
+            return _skip("not compared: blocking checks: " + "; ".join(failing), context.cursor)
+        dates = [day.date() for day in restated_dates(pipeline)]
+        if not dates:
+            return _skip("all holdings are as published", str(scores))
+        days, key = (dates[0], dates[-1]), f"restated {scores}"
+        requests = [
+            range_request(pipeline, days, [_STRATEGY_KEY], run_key=key, job=STRATEGY),
+            dg.RunRequest(f"research {key}", job_name=RESEARCH, tags=lake_tags(pipeline)),
+        ]
+        return dg.SensorResult(requests, cursor=str(scores))
+
+    return restatement_due
+
+
+def _upstream_of_holdings(context: dg.SensorEvaluationContext) -> list[dg.AssetKey]:
+    graph = _graph(context)
+    return [key for key in graph.materializable_asset_keys if key in _ancestors(graph, _STRATEGY_KEY)]
+
+
 def _last_signal(pipeline: Pipeline) -> date | None:
     if not pipeline.lake.published_path("strategy_holdings").exists():
         return None
@@ -394,8 +433,7 @@ def _not_ready(context: dg.SensorEvaluationContext, pipeline: Pipeline, day: dat
         return f"not computed with the newest data: {', '.join(sorted(older))}"
     if pd.Timestamp(day) not in set(lake.read_published("rebalance_dates", ["signal_date"])["signal_date"]):
         return "not among the published rebalance dates"
-    upstream = [key for key in graph.materializable_asset_keys if key in _ancestors(graph, _STRATEGY_KEY)]
-    if failing := unmet_checks(context.instance, graph, upstream):
+    if failing := unmet_checks(context.instance, graph, _upstream_of_holdings(context)):
         return "blocking checks: " + "; ".join(failing)
     return None
 

@@ -11,7 +11,7 @@ from etf_pipeline.assets.factors import factors_in_use, publish, signal_dates
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_after
 from etf_pipeline.core.calendar import rebalance_dates as dates_between
-from etf_pipeline.core.ledger import new_versions
+from etf_pipeline.core.ledger import differing_dates, new_versions
 from etf_pipeline.partitions import rebalance_partitions
 from etf_pipeline.resources.archive import revisions
 from etf_pipeline.resources.lake import exclusive_lock
@@ -104,6 +104,13 @@ def holdings_ledger(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
             ),
         }
     )
+
+
+def restated_dates(pipeline: Pipeline) -> pd.DatetimeIndex:
+    """Signal dates, up to the last published one, whose published holdings are not those of the scores as they are."""
+    published = pipeline.lake.read_published(STRATEGY_HOLDINGS.name)
+    dates = differing_dates(published, _holdings(pipeline))
+    return dates[dates <= published["signal_date"].max()]
 
 
 def _changes_since(pipeline: Pipeline, moment: datetime) -> str:

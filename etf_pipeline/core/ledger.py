@@ -42,6 +42,13 @@ def new_versions(ledger: pd.DataFrame, holdings: pd.DataFrame, recorded_at: date
     return added.assign(version=before + 1, event=event, recorded_at=moment)[list(ledger.columns)]
 
 
+def differing_dates(before: pd.DataFrame, after: pd.DataFrame) -> pd.DatetimeIndex:
+    """Signal dates at which two states of the holdings hold something else, or only one of them holds anything."""
+    left, right = _content(before), _content(after)
+    days = left.index.union(right.index)
+    return pd.DatetimeIndex([day for day in days if left.get(day) != right.get(day)])
+
+
 def _content(rows: pd.DataFrame) -> pd.Series:
     """What is held, by signal date, in a form that can be compared."""
     ordered = rows.sort_values(["signal_date", "rank"])

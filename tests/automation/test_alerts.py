@@ -151,6 +151,7 @@ def test_everything_is_off_until_started(ticks: Ticks) -> None:
         "missed_sessions",
         "compute_due",
         "rebalance_due",
+        "restatement_due",
         "drop_folder",
         "run_failure",
         "check_failed",

@@ -12,7 +12,7 @@ from etf_pipeline.contract import load_contract
 from etf_pipeline.definitions import build_defs
 from etf_pipeline.settings import Deployment
 from tests.automation.daemon import Ticks, at
-from tests.checks.world import tamper
+from tests.checks.world import make_pipeline, tamper
 
 RAW_DONE, COMPUTED, NOW = at("2025-10-27T08:38"), at("2025-10-27T08:45"), at("2025-10-27T08:50")
 SIGNAL = "2025-10-24"
@@ -196,6 +196,44 @@ def test_what_the_lake_holds_is_not_published_again(ticks: Ticks) -> None:
     compute(ticks)
     assert ticks.sensor("rebalance_due", NOW) == []
     assert ticks.cursors["rebalance_due"] == SIGNAL
+
+
+@pytest.fixture
+def same_settings(tiny_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Ticks:
+    """With the parameters the tiny lake was made with."""
+    return Ticks(build_defs(pipeline=make_pipeline(tiny_lake)), monkeypatch)
+
+
+def test_holdings_that_would_now_be_others_are_published_anew(same_settings: Ticks, tiny_lake: Path) -> None:
+    ticks = same_settings
+    path = tiny_lake / "published" / "strategy_holdings.parquet"
+    published = pd.read_parquet(path)
+    dates = sorted(set(published["signal_date"]))
+    revised = (published["signal_date"] == dates[-3]) & (published["rank"] == 1)
+    tamper(path, lambda f: f.assign(industry_code=f["industry_code"].mask(revised.to_numpy(), "CI005999")))
+    assert ticks.sensor("restatement_due", NOW) == []
+    ingest(ticks)
+    compute(ticks, judged=False)
+    assert ticks.sensor("restatement_due", NOW) == []
+    assert "blocking checks" in ticks.skipped["restatement_due"]
+    compute(ticks)
+    requests = ticks.sensor("restatement_due", NOW)
+    assert [(r.job_name, r.partition_key) for r in requests] == [("strategy", f"{dates[-3]}"), ("research", None)]
+    assert ticks.sensor("restatement_due", NOW) == []
+    # as published, no computation publishes anything anew
+    published.to_parquet(path)
+    compute(ticks)
+    assert ticks.sensor("restatement_due", NOW) == []
+    assert ticks.skipped["restatement_due"] == "all holdings are as published"
+
+
+@pytest.mark.usefixtures("without_holdings")
+def test_a_date_still_to_be_published_is_no_restatement(same_settings: Ticks) -> None:
+    ticks = same_settings
+    ingest(ticks)
+    compute(ticks)
+    assert ticks.sensor("restatement_due", NOW) == []
+    assert ticks.skipped["restatement_due"] == "all holdings are as published"
 
 
 def test_dates_missed_in_a_downtime_are_published_each(ticks: Ticks, tiny_lake: Path) -> None:
