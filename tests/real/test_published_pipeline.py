@@ -33,7 +33,7 @@ LARGE_CNY, LARGE_PART = 1e9, 0.3
 def real_run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     folder = tmp_path_factory.mktemp("real")
     options = ("--source", "files", "--data", shared / "data", "--scheme", "sw", "--set", "level_measure=share")
-    run = etf_pipeline("run", "--no-research", "--lake", folder / "lake", *options, cwd=folder)
+    run = etf_pipeline("run", "--lake", folder / "lake", *options, cwd=folder)
     assert run.code == 0, run.output
     return folder / "lake", run
 
