@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -48,11 +49,15 @@ DOWN = (datetime(2025, 10, 13, 12, tzinfo=SHANGHAI), datetime(2025, 10, 16, 6, t
 SIGNALS = [date(2025, 9, 26), date(2025, 10, 10), date(2025, 10, 24)]
 SCHEDULES = ("evening_ingest", "morning_catch_up", "monthly_weights", "quarterly_holdings", "reference_snapshots")
 SENSORS = ("missed_sessions", "compute_due", "rebalance_due", "restatement_due")
-LOOKS = (time(8, 36), time(8, 45), time(8, 55), time(9, 5), time(12), time(20, 16), time(20, 30), time(21, 30))
+LOOKS = (time(7), time(8, 36), time(8, 45), time(8, 55), time(9, 5), time(12), time(20, 16), time(20, 30), time(21, 30))
 _RUN = (sys.executable, "-c", "from etf_pipeline.cli import main; main()", "run", "--no-research", "--source", "files")
 # runs are executed where they are launched, at the simulated hour
 _INSTANCE = """
 telemetry: {enabled: false}
+python_logs: {python_log_level: ERROR}
+run_coordinator:
+  module: dagster._core.run_coordinator
+  class: DefaultRunCoordinator
 run_launcher:
   module: dagster._core.launcher.sync_in_memory_run_launcher
   class: SyncInMemoryRunLauncher
@@ -280,6 +285,7 @@ def check_lake(root: Path, folder: Folder, lake: Path) -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")
     with contextlib.ExitStack() as stack:
         place = Path(sys.argv[1]) if sys.argv[1:] else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         shutil.rmtree(place, ignore_errors=True)

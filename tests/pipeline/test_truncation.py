@@ -22,7 +22,6 @@ DATES = [
     "2019-09-30",  # the anchor, a week cut by a holiday
     "2020-11-20",  # its week begins on 2020-11-13, when the file was short
     "2021-03-12",  # the week of a split nobody recorded
-    "2023-05-26",
     "2024-02-08",  # the last session before a long holiday
     "2026-06-12",  # soon after a short file
     "2026-08-21",
