@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.active_holdings import rolling_simulated_holdings
@@ -31,22 +34,29 @@ GROUP = "factors"
 _PREVIEW_ROWS = 8
 
 
-def publish(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: Any) -> dg.MaterializeResult:
-    """Publish `frame` as `table`, renew the catalogue and describe the table for the Dagster UI."""
+def publish(pipeline: Pipeline, table: Table, frame: pd.DataFrame | pa.Table, **metadata: Any) -> dg.MaterializeResult:
+    """Publish `frame` as `table`, renew the catalogue and describe the table for the Dagster UI.
+
+    An Arrow table has to be sorted by the key already.
+    """
     result = write_table(pipeline, table, frame, **metadata)
     pipeline.lake.build_catalogue()
     return result
 
 
-def write_table(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: Any) -> dg.MaterializeResult:
+def write_table(
+    pipeline: Pipeline, table: Table, frame: pd.DataFrame | pa.Table, **metadata: Any
+) -> dg.MaterializeResult:
     """Store and describe `table` for whoever publishes several and then renews the catalogue once."""
-    pipeline.lake.publish(table.name, table.to_arrow(frame), pipeline.parameters.hash)
+    rows = table.from_arrow(frame) if isinstance(frame, pa.Table) else table.to_arrow(frame)
+    pipeline.lake.publish(table.name, rows, pipeline.parameters.hash)
+    newest = rows.slice(max(len(rows) - _PREVIEW_ROWS, 0)).to_pandas()
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": len(frame),
+            "dagster/row_count": len(rows),
             "source": pipeline.lake.source_label,
             "settings_hash": pipeline.parameters.hash,
-            "preview": dg.MetadataValue.md(frame.tail(_PREVIEW_ROWS).to_markdown(index=False)),
+            "preview": dg.MetadataValue.md(newest.to_markdown(index=False)),
             **metadata,
         }
     )
@@ -64,13 +74,21 @@ def signal_dates(pipeline: Pipeline, weeks: pd.Series, phase: int = 0) -> pd.Dat
 def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     """One row per ETF and session there is data for: size, flow and RSI."""
     table = etf_daily_table(pipeline.parameters.rsi_periods)
-    flow = pipeline.lake.read_published("etf_flow")
-    comparable = (flow["close"] * flow["cumulative_split_factor"]).rename("comparable_close")
-    closes = pd.concat([flow[["etf_code", "trade_date"]], comparable], axis=1).dropna()
-    wide = closes.pivot(index="trade_date", columns="etf_code", values="comparable_close")
-    rsi = _long(rsi_wilder(wide, pipeline.parameters.rsi_periods), f"rsi_wilder_{pipeline.parameters.rsi_periods}")
-    daily = flow.merge(rsi, on=["etf_code", "trade_date"], how="left", validate="one_to_one")
-    return publish(pipeline, table, daily[list(table.columns)], etfs=int(daily["etf_code"].nunique()))
+    # millions of rows, whose texts pandas would take seconds to read and to write
+    flow = pipeline.lake.published_rows("etf_flow")
+    rsi = pa.array(_rsi(flow, pipeline.parameters.rsi_periods), from_pandas=True)
+    daily = flow.append_column(f"rsi_wilder_{pipeline.parameters.rsi_periods}", rsi)
+    return publish(pipeline, table, daily, etfs=pc.count_distinct(daily["etf_code"]).as_py())
+
+
+def _rsi(flow: pa.Table, periods: int) -> np.ndarray:
+    """RSI of the closes of each row's ETF up to its session, splits taken out; NaN without a close."""
+    codes = flow["etf_code"].combine_chunks().dictionary_encode()
+    days, day = np.unique(flow["trade_date"].to_numpy(), return_inverse=True)
+    wide = np.full((len(days), len(codes.dictionary)), np.nan)
+    place = (day, codes.indices.to_numpy())
+    wide[place] = flow["close"].to_numpy() * flow["cumulative_split_factor"].to_numpy()
+    return rsi_wilder(wide, periods)[place]
 
 
 @dg.asset(

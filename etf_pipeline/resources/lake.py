@@ -253,6 +253,10 @@ class Lake:
         Raises:
             LakeError: the table was not published yet, or lacks a column.
         """
+        return self.published_rows(table, columns).to_pandas(date_as_object=False)
+
+    def published_rows(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of a published table as they are stored, or some of its columns; raises as `read_published`."""
         path = self.published_path(table)
         if not path.exists():
             raise LakeError(f"table {table} is not in lake {self.root} yet: materialise what makes it first")
@@ -260,7 +264,7 @@ class Lake:
         if lacking:
             names = ", ".join(sorted(lacking))
             raise LakeError(f"table {table} has no column {names}: materialise what makes it again")
-        return pq.read_table(path, columns=list(columns) if columns else None).to_pandas(date_as_object=False)
+        return pq.read_table(path, columns=list(columns) if columns else None)
 
     def ledger_path(self, table: str) -> Path:
         """Parquet file of a table that is only appended to."""
