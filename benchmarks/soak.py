@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 RANGE = ("--start", "2023-01-01", "--end", "2023-06-30")
 COMPARED = ("raw", "published")
-_COMMAND = (sys.executable, "-c", "from etf_pipeline.cli import main; main()", "run", "--lake")
+_COMMAND = (sys.executable, "-c", "from etf_pipeline.cli import main; main()", "run", "--no-research", "--lake")
 _READER = """
 import sys, time
 import duckdb
