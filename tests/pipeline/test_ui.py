@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,14 +17,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
 import yaml
 from playwright.sync_api import Browser, Page
 
+from etf_pipeline.definitions import build_defs
 from etf_pipeline.reports import THUMBNAILS
 from etf_pipeline.settings import Deployment
-from tests.pipeline.harness import ROOT, environment, readable_rows
+from tests.pipeline.harness import ROOT, digests, environment, etf_pipeline, readable_rows, stamps
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui")]
 
@@ -235,6 +238,38 @@ def test_holdings_are_published(materialized: Materialized) -> None:
     assert holdings["signal_date"].max() == END
     assert (holdings.groupby("signal_date").size() == 6).all()
     assert set(holdings["source"]) == {"sample (SYNTHETIC)"}
+
+
+@pytest.fixture(scope="module")
+def copied(materialized: Materialized, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake as the UI filled it, for the command line."""
+    return shutil.copytree(materialized.lake, tmp_path_factory.mktemp("copied") / "lake")
+
+
+def test_a_run_of_the_command_line_changes_no_byte_and_touches_no_file(copied: Path, tmp_path: Path) -> None:
+    for path in copied.rglob("*.parquet"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    before, stamped = digests(copied), stamps(copied)
+    assert len(before) > 50
+    # someone has the catalogue open all the while
+    with duckdb.connect(copied / "etf.duckdb", read_only=True) as reader:
+        held = reader.sql("select count(*) from strategy_holdings").fetchall()
+        done = etf_pipeline("run", "--lake", copied, "--start", START, "--end", END, cwd=tmp_path)
+        assert done.code == 0, done.output
+        assert reader.sql("select count(*) from strategy_holdings").fetchall() == held
+    after = digests(copied)
+    assert {name for name in before | after if before.get(name) != after.get(name)} == set()
+    assert {name for name, stamp in stamps(copied).items() if stamped[name] != stamp} == set()
+
+
+def test_every_check_of_data_and_sql_from_the_command_line(copied: Path, tmp_path: Path) -> None:
+    before = digests(copied)
+    done = etf_pipeline("check", "--lake", copied, cwd=tmp_path)
+    assert done.code == 0, done.output
+    # 77 of the SQL, which a run leaves out, and what the run itself judged
+    checks = build_defs(Deployment(lake=copied)).resolve_asset_graph().asset_check_keys
+    assert f"{len(checks)} checks, 0 errors" in done.output
+    assert digests(copied) == before
 
 
 @pytest.fixture(scope="module")
