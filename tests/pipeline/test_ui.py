@@ -30,7 +30,8 @@ from tests.pipeline.harness import ROOT, digests, environment, etf_pipeline, rea
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui")]
 
-START, END = date(2023, 8, 1), date(2023, 12, 29)
+START, END = date(2023, 8, 1), date(2023, 12, 31)  # whole months, as the partitions are
+LAST_SIGNAL = date(2023, 12, 29)
 PATIENCE_SECONDS = 900
 DAEMON = ("dagster-daemon", "run", "-m", "etf_pipeline.definitions")
 ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
@@ -235,7 +236,7 @@ def test_holdings_are_published(materialized: Materialized) -> None:
     lake, failures = materialized.lake, materialized.failures
     assert "published/strategy_holdings.parquet" in readable_rows(lake), failures
     holdings = pd.read_parquet(lake / "published" / "strategy_holdings.parquet")
-    assert holdings["signal_date"].max() == END
+    assert holdings["signal_date"].max() == LAST_SIGNAL
     assert (holdings.groupby("signal_date").size() == 6).all()
     assert set(holdings["source"]) == {"sample (SYNTHETIC)"}
 
