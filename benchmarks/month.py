@@ -108,6 +108,8 @@ REVISED = [
     Fault("etf_share", moment("2025-10-14T08:00"), NEVER, tripled("2025-10-10")),
     Fault("etf_share", moment("2025-10-28T08:00"), NEVER, tripled("2025-10-24")),
 ]
+ASKED_LATER = {"raw/etf_margin/2025.parquet", "raw/fund_holding/2025.parquet"}
+"""Margins of the last session are asked for on the next morning, reports of the last days of October in November."""
 FAULTS = [SHORT, LATE, DOUBLED, *REVISED]
 
 
@@ -254,8 +256,9 @@ def check_ticks(instance: dg.DagsterInstance) -> None:
     failed = [run for run in runs if run.status != dg.DagsterRunStatus.SUCCESS]
     print(f"{len(runs)} runs, {len(failed)} failed: {[run.tags['dagster/run_key'] for run in failed]}")
     assert {run.tags["dagster/run_key"] for run in failed} == {"evening 2025-10-20"}
-    holdings = Counter(run.tags.get("dagster/partition") for run in runs if run.job_name == automation.STRATEGY)
-    assert holdings == {f"{day}": 1 for day in SIGNALS}, holdings
+    strategy = [run.tags for run in runs if run.job_name == automation.STRATEGY]
+    published = [tags["dagster/partition"] for tags in strategy if "restated" not in tags["dagster/run_key"]]
+    assert sorted(published) == [f"{day}" for day in SIGNALS], published
 
 
 def check_ledger(before: pd.DataFrame, after: pd.DataFrame) -> None:
@@ -267,8 +270,7 @@ def check_ledger(before: pd.DataFrame, after: pd.DataFrame) -> None:
     published = events[events["event"] == "published"]["signal_date"]
     assert sorted(published) == SIGNALS
     restated = events[events["event"] == "restated"]
-    assert set(restated["signal_date"]) <= set(SIGNALS)
-    assert {SIGNALS[1]} <= set(restated["signal_date"])
+    assert set(restated["signal_date"]) == set(SIGNALS[1:])
     assert restated["cause"].str.contains("etf_share revised: 2025-10-").all()
 
 
@@ -279,10 +281,14 @@ def check_lake(root: Path, folder: Folder, lake: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
     wanted, found = digests(fresh), digests(lake)
     research = found.keys() - wanted.keys()
-    differ = sorted(name for name in wanted if found.get(name) != wanted[name])
-    assert not differ, differ
+    differ = {name for name in wanted if found.get(name) != wanted[name]}
+    assert differ <= ASKED_LATER, sorted(differ - ASKED_LATER)
+    for name in differ:
+        # what is there is right
+        rows, all_rows = (pd.read_parquet(root / name) for root in (lake, fresh))
+        assert len(rows.merge(all_rows, how="inner")) == len(rows), name
     assert all(name.startswith("published/") for name in research)
-    print(f"{len(wanted)} files as one run over the final folder makes them")
+    print(f"{len(wanted) - len(differ)} of {len(wanted)} files as one run over the final folder makes them")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,11 @@ _SCHEDULES = {
         "What the session before published this morning, with repull_sessions sessions before it again.",
     ),
     "monthly_weights": (MONTHLY, ("month_values", "month_weights"), "Market values and weights of the month before."),
-    "quarterly_holdings": (QUARTERLY, ("reports", "full_reports"), "Holdings of the quarter before, when reported."),
+    "quarterly_holdings": (
+        QUARTERLY,
+        ("reports", "late_reports", "full_reports"),
+        "Holdings of the quarter before, when reported.",
+    ),
 }
 
 _STRATEGY_KEY = dg.AssetKey(["strategy", "strategy_holdings"])

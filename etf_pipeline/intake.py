@@ -23,6 +23,8 @@ MORNING = time(8, 35)
 
 _REPORT_SESSIONS = 15
 """Quarterly reports with the ten largest positions are out within fifteen working days."""
+_LATE_REPORT_SESSIONS = 20
+"""Some funds report a few days late."""
 _FULL_REPORT_SESSIONS = 60
 """Semi-annual and annual reports with all positions and holders are out within two and three months."""
 _MONTHS = {"month": 1, "quarter": 3}
@@ -67,8 +69,8 @@ def intakes() -> dict[str, Intake]:
     """All groups by name. Together they hold every dataset that has partitions.
 
     `evening` is public on the evening of the session; `morning` on the next one by 08:30; `late_morning` comes after
-    the morning tick and so waits for the next. Reports are asked for twice: when the ten largest positions are out, and
-    when all are.
+    the morning tick and so waits for the next. Reports are asked for when the ten largest positions are out, once more
+    for those that came late, and when all positions are out.
     """
     grouped: dict[tuple[Period, int], list[str]] = {}
     for dataset in load_contract().values():
@@ -93,7 +95,11 @@ def intakes() -> dict[str, Intake]:
     reports = Intake(
         "reports", "quarter", tuple(n for n in quarterly if n == "fund_holding"), _REPORT_SESSIONS, MORNING
     )
-    groups += [reports, replace(reports, name="full_reports", datasets=quarterly, sessions=_FULL_REPORT_SESSIONS)]
+    groups += [
+        reports,
+        replace(reports, name="late_reports", sessions=_LATE_REPORT_SESSIONS),
+        replace(reports, name="full_reports", datasets=quarterly, sessions=_FULL_REPORT_SESSIONS),
+    ]
     return {group.name: group for group in groups}
 
 

@@ -80,6 +80,8 @@ def intakes_of(month: Ticks) -> list[Asked]:
         ("month_values", ["2025-09-01"]),
         ("month_weights", ["2025-09-01"]),
         ("reports", ["2025-07-01"]),
+        # twenty sessions after 30 September lie in November
+        ("late_reports", []),
         # sixty sessions after 30 June
         ("full_reports", ["2025-04-01"]),
     ],
