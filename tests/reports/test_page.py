@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from conftest import Open
+
+from tests.reports.conftest import Open
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
