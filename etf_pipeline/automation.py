@@ -410,7 +410,7 @@ def _restatement_due(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefini
 
 def _upstream_of_holdings(context: dg.SensorEvaluationContext) -> list[dg.AssetKey]:
     graph = _graph(context)
-    return [key for key in graph.materializable_asset_keys if key in _ancestors(graph, _STRATEGY_KEY)]
+    return sorted(_ancestors(graph, _STRATEGY_KEY) & set(graph.materializable_asset_keys))
 
 
 def _last_signal(pipeline: Pipeline) -> date | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.pipeline.harness import Finished, etf_pipeline
+from tests.pipeline.harness import ROOT, Finished, etf_pipeline
 from tests.sources.folder import write_valid_folder
 
 
@@ -30,6 +30,16 @@ def sample_lake(sample_run: tuple[Path, Finished]) -> Path:
 def valid_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small folder of files without any fault. No test may change it."""
     return write_valid_folder(tmp_path_factory.mktemp("files") / "valid")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Dagster home with the packaged dagster.yaml."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copy(ROOT / "etf_pipeline" / "dagster.yaml", folder)
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    return folder
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -67,13 +67,13 @@ def examine(
         )
     values = {c.name: _examine_column(c, frame, findings, last_day) for c in dataset.columns.values()}
     canonical = pd.DataFrame(values, index=pd.RangeIndex(len(frame)))
+    ranks = _ranks(canonical, dataset.key)
     if not absent:
-        _examine_rows(dataset, canonical, findings)
+        _examine_rows(dataset, canonical, ranks, findings)
         if dataset.known_from is not None:
             canonical = _examine_available_at(dataset, dataset.known_from, frame, canonical, findings)
     if findings.violations:
         return canonical, findings.violations
-    ranks = _ranks(canonical, dataset.key)
     if (np.diff(ranks) < 0).any():
         canonical = canonical.take(np.argsort(ranks, kind="stable"))
     return canonical.reset_index(drop=True), []
@@ -268,14 +268,14 @@ def _examine_codes(column: Column, values: pd.Series, findings: _Findings) -> No
     findings.add(f"{name} is not a code with an upper-case exchange suffix", wrong & ~bare, advice, [column.name])
 
 
-def _examine_rows(dataset: Dataset, frame: pd.DataFrame, findings: _Findings) -> None:
-    """Rules about several columns or several rows of a frame whose columns are converted."""
+def _examine_rows(dataset: Dataset, frame: pd.DataFrame, ranks: np.ndarray, findings: _Findings) -> None:
+    """Rules about several columns or several rows of a frame whose columns are converted; `ranks` are of its keys."""
     key = list(dataset.key)
     complete = frame[key].notna().all(axis="columns")
     numbers = [c.name for c in dataset.columns.values() if c.type == "number"]
     findings.add(
         f"duplicated key ({', '.join(key)})",
-        complete & pd.Series(_ranks(frame, key)).duplicated(keep=False),
+        complete & pd.Series(ranks).duplicated(keep=False),
         "Keep one row a key",
         numbers,
     )

@@ -19,16 +19,6 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Dagster home with the packaged dagster.yaml."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    shutil.copy(PACKAGE / "dagster.yaml", folder)
-    monkeypatch.setenv("DAGSTER_HOME", str(folder))
-    return folder
-
-
 @pytest.fixture(scope="session")
 def built_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny lake of the checks' tests up to its holdings; no test may change it."""

@@ -1,15 +1,12 @@
 """The event log with kept connections is Dagster's own log: same files, same answers, and live."""
 
-import shutil
 import time
 from pathlib import Path
 
 import dagster as dg
-import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from etf_pipeline.resources.event_log import KeptSqliteEventLog
-from tests.pipeline.harness import ROOT
 
 PARTITIONS = [f"{number:02d}" for number in range(12)]
 
@@ -17,13 +14,6 @@ PARTITIONS = [f"{number:02d}" for number in range(12)]
 @dg.asset(partitions_def=dg.StaticPartitionsDefinition(PARTITIONS))
 def made(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"partition": context.partition_key})
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copy(ROOT / "etf_pipeline" / "dagster.yaml", tmp_path)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    return tmp_path
 
 
 def open_databases(home: Path) -> set[str]:
