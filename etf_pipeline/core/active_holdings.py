@@ -4,10 +4,8 @@ Here: the constrained regression of a fund return on industry returns, once and 
 holdings and the choice between disclosed and simulated (by announcement date), and returns from prices.
 """
 
-import clarabel
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 
 def simulated_holdings(industry_returns: np.ndarray, fund_returns: np.ndarray) -> np.ndarray:
@@ -71,6 +69,10 @@ def rolling_simulated_holdings(
 
 
 def _solve(returns: np.ndarray, fund: np.ndarray) -> np.ndarray:
+    # imported here: half a second that only this step needs
+    import clarabel
+    from scipy import sparse
+
     k = returns.shape[1]
     # daily returns are of order 0.01, their products 1e-4: unscaled, the solver's absolute tolerance would be coarse
     scale = float(np.mean(returns**2)) * len(returns) or 1.0

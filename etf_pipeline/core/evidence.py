@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from etf_pipeline.core.composite import zscore
 
@@ -273,12 +272,14 @@ def deflated_sharpe(
 
     Source: Bailey & López de Prado, The Deflated Sharpe Ratio, Journal of Portfolio Management 40(5), 2014.
     """
+    from scipy.special import ndtr, ndtri
+
     error = 1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe**2
     if periods < 2 or trials < 2 or not error > 0:
         return np.nan
-    quantiles = stats.norm.isf([1 / trials, 1 / (trials * np.e)])
+    quantiles = -ndtri([1 / trials, 1 / (trials * np.e)])
     best = np.sqrt(trial_variance) * (quantiles @ [1 - np.euler_gamma, np.euler_gamma])
-    return float(stats.norm.cdf((sharpe - best) * np.sqrt((periods - 1) / error)))
+    return float(ndtr((sharpe - best) * np.sqrt((periods - 1) / error)))
 
 
 def deflated_probability(excess_returns: pd.Series, trial_sharpes: np.ndarray | pd.Series) -> float:
@@ -291,6 +292,8 @@ def deflated_probability(excess_returns: pd.Series, trial_sharpes: np.ndarray | 
 
     NaN with fewer than two periods or trials, or periods without spread.
     """
+    from scipy import stats
+
     excess = excess_returns.dropna().to_numpy(dtype=float)
     trials = np.asarray(trial_sharpes, dtype=float)
     trials = trials[~np.isnan(trials)]

@@ -57,6 +57,6 @@ def build_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture(scope="session")
 def first_market(build_warehouse: Build) -> tuple[dict[str, pd.DataFrame], Path]:
-    """The first random market, built with every data test and unit test of the project."""
+    """The first random market, built with every data test of the project."""
     frames = random_market(0)
-    return frames, build_warehouse(frames, "build")
+    return frames, build_warehouse(frames, "build", "--exclude-resource-type", "unit_test")

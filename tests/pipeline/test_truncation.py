@@ -17,7 +17,7 @@ DATES = [
     "2015-01-09",  # the first rebalance date: withheld
     "2015-03-20",  # the last one withheld
     "2015-04-03",  # the first with holdings
-    "2016-03-25",
+    "2015-05-15",
     "2018-07-13",  # the session after one without any file of shares
     "2019-09-30",  # the anchor, a week cut by a holiday
     "2020-11-20",  # its week begins on 2020-11-13, when the file was short
@@ -27,7 +27,7 @@ DATES = [
     "2026-08-21",
     "2026-10-16",
 ]
-FROM_NOTHING = ["2017-09-01"]
+FROM_NOTHING = ["2015-06-26"]
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 TABLES = {"factor_scores": ["signal_date", "industry_code"], "strategy_holdings": ["signal_date", "rank"]}
 
