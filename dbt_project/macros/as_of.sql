@@ -1,6 +1,7 @@
 {#- Rows of `relation` with `known_date`: the first session whose decision comes after the row could be known.
-    Few moments serve many rows, so the as-of join is made once a moment. -#}
-{% macro with_known_date(relation) -%}
+    Few moments serve many rows, so the as-of join is made once a moment. `day` is the column an incremental model
+    keeps rows by. -#}
+{% macro with_known_date(relation, day=none) -%}
     select fact.*, moment.known_date
     from {{ relation }} as fact
     inner join (
@@ -9,6 +10,7 @@
         asof join {{ ref('stg_calendar__session') }} as session
             on session.decision_at >= published.available_at
     ) as moment using (available_at)
+    where {% if day %}{{ since('fact.' ~ day) }}{% else %}true{% endif %}
 {%- endmacro %}
 
 

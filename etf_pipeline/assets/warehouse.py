@@ -15,6 +15,7 @@ import duckdb
 from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY, build_dbt_specs
 
+from etf_pipeline.resources import increment
 from etf_pipeline.resources.dbt import InstalledDbt, dbt_vars, load_manifest
 from etf_pipeline.resources.lake import Lake, exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
@@ -81,8 +82,9 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
     ) -> Iterator[dg.AssetMaterialization | dg.Output | dg.AssetCheckResult | dg.AssetObservation]:
         lake = pipeline.lake
         with _warehouse(pipeline):
+            refresh = _open_window(context, pipeline, manifest) if context.selected_asset_keys else []
             invocation = InstalledDbt().cli(
-                ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(dbt_vars(pipeline))],
+                ["build", *refresh, "--exclude-resource-type", "unit_test", "--vars", json.dumps(dbt_vars(pipeline))],
                 manifest=manifest,
                 dagster_dbt_translator=LayerTranslator(),
                 raise_on_error=False,
@@ -105,9 +107,24 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
                     node = manifest["nodes"].get(unique_id)
                     if node and _layer(node) == "marts":
                         _publish(connection, pipeline, node)
+            if context.selected_asset_keys == {spec.key for spec in specs}:
+                with duckdb.connect(lake.warehouse) as connection:
+                    increment.finish(connection)
             lake.build_catalogue()
 
     return [warehouse]
+
+
+def _open_window(context: dg.AssetExecutionContext, pipeline: Pipeline, manifest: Mapping[str, Any]) -> list[str]:
+    """Settle which sessions are computed anew; what dbt has to be told of it."""
+    settings = [pipeline.parameters.dbt_vars(), pipeline.lake.source_label, pipeline.deployment.end]
+    with duckdb.connect(pipeline.lake.warehouse) as connection:
+        start = increment.begin(connection, manifest, settings, pipeline.parameters.share_value_age_limit_sessions)
+    if start is None:
+        context.log.info("All sessions are computed.")
+        return ["--full-refresh"]
+    context.log.info("Sessions from %s on are computed; nothing that earlier ones depend on has changed.", start)
+    return []
 
 
 def sql_unit_tests() -> dg.AssetChecksDefinition:

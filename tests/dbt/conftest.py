@@ -1,23 +1,17 @@
 """A warehouse built by dbt from frames, in a temporary lake."""
 
 import itertools
-import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import duckdb
 import pandas as pd
 import pytest
 from market import random_market
+from warehouse import open_warehouse, run_dbt, write_frames
 
-from etf_pipeline.contract import load_contract
-from etf_pipeline.resources.dbt import PROJECT_DIR, dbt_executable, dbt_vars
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
-from etf_pipeline.sources.canonical import canonical_frame
 
 Build = Callable[..., Path]
 
@@ -31,25 +25,10 @@ def build_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Build:
         # always in the same place, so that dbt parses the project once
         shutil.rmtree(folder / "lake", ignore_errors=True)
         pipeline = Pipeline(Deployment(lake=folder / "lake"))
-        pipeline.lake.claim("test market")
-        for name, frame in frames.items():
-            dataset = load_contract()[name]
-            rows = canonical_frame(dataset, frame, name)
-            days = rows[dataset.date_column] if dataset.date_column else pd.Series([pd.Timestamp("2024-01-01")])
-            pipeline.lake.write_raw(dataset, rows, days.min().date(), days.max().date())
-        pipeline.lake.warehouse.parent.mkdir(exist_ok=True)
-        with duckdb.connect(pipeline.lake.warehouse) as connection:
-            pipeline.lake.create_raw_views(connection, None)
-        command = [dbt_executable(), *(arguments or ("run",)), "--vars", json.dumps(dbt_vars(pipeline))]
-        result = subprocess.run(
-            [*command, "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"), "--quiet"],
-            cwd=PROJECT_DIR,
-            env={**os.environ, "DBT_PROFILES_DIR": str(PROJECT_DIR)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
+        write_frames(pipeline, frames)
+        with open_warehouse(pipeline):
+            pass
+        run_dbt(pipeline, folder, *(arguments or ("run",)))
         return pipeline.lake.warehouse.rename(folder / f"{next(numbers)}.duckdb")
 
     return build

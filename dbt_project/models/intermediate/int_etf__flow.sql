@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
 with split_in_interval as (
 
     select
@@ -27,6 +29,7 @@ measured as (
         ) as is_unfollowed
     from {{ ref('int_etf__observation') }} as observation
     left join split_in_interval as split using (etf_code, trade_date)
+    where {{ since_last(ref('int_etf__observation'), 'observation') }}
 
 ),
 
@@ -79,3 +82,4 @@ select
             then shares * unit_nav - previous_shares * previous_unit_nav * (close * split_factor / previous_close)
     end as net_subscription_cny
 from settled
+where {{ since('trade_date') }}

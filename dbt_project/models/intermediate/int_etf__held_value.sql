@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
 with universe as (
 
     select
@@ -15,14 +17,18 @@ with universe as (
 
 shares as (
 
-    {{ newest_known("(select * from " ~ ref('int_etf__flow') ~ " where not is_unfollowed)", 'etf_code', 'trade_date') }}
+    {{ newest_known(
+        "(select * from " ~ ref('int_etf__flow') ~ " where not is_unfollowed and " ~ since_in_use('trade_date') ~ ")",
+        'etf_code', 'trade_date'
+    ) }}
 
 ),
 
 navs as (
 
     {{ newest_known(
-        "(select *, nav_known_date as known_date from " ~ ref('int_etf__price') ~ " where unit_nav is not null)",
+        "(select *, nav_known_date as known_date from " ~ ref('int_etf__price') ~ " where unit_nav is not null and "
+        ~ since_in_use('trade_date') ~ ")",
         'etf_code', 'trade_date'
     ) }}
 
@@ -31,7 +37,8 @@ navs as (
 trades as (
 
     {{ newest_known(
-        "(select *, market_known_date as known_date from " ~ ref('int_etf__price') ~ " where market_price is not null)",
+        "(select *, market_known_date as known_date from " ~ ref('int_etf__price') ~ " where market_price is not null and "
+        ~ since_in_use('trade_date') ~ ")",
         'etf_code', 'trade_date'
     ) }}
 
@@ -48,6 +55,7 @@ grid as (
             session.trade_date >= greatest(span.first_date, universe.list_date)
             and session.trade_date < universe.delist_date
             and session.trade_date <= (select max(trade_date) from {{ ref('stg_etf__share') }})
+    where {{ since('session.trade_date') }}
 
 ),
 

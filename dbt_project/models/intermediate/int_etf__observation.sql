@@ -1,8 +1,13 @@
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
 -- zero shares are a hole in the file, not a redemption of everything; shares that came after newer ones were known
 -- are no step of the chain, so that the flow of a day never depends on what came later
 with shares as (
 
-    {{ newest_known("(select * from " ~ ref('stg_etf__share') ~ " where shares > 0)", 'etf_code', 'trade_date') }}
+    {{ newest_known(
+        "(select * from " ~ ref('stg_etf__share') ~ " as day where shares > 0 and " ~ since_last(this, 'day') ~ ")",
+        'etf_code', 'trade_date'
+    ) }}
 
 ),
 
@@ -65,3 +70,4 @@ select
         else known_date
     end as known_date
 from judged
+where {{ since('trade_date') }}

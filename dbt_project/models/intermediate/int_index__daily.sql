@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
 with flows as (
 
     select
@@ -9,7 +11,7 @@ with flows as (
     from {{ ref('int_etf__flow') }} as flow
     inner join {{ ref('stg_calendar__week') }} as previous_week using (week_end)
     -- what is known only later is not part of the day
-    where flow.flow_known_date = flow.trade_date
+    where flow.flow_known_date = flow.trade_date and {{ since('flow.trade_date') }}
 
 ),
 
@@ -26,6 +28,7 @@ by_index as (
         {{ exact_sum('flows.week_net_creation_cny') }} as week_net_creation_cny
     from {{ ref('int_etf__held_value') }} as held
     left join flows using (etf_code, trade_date)
+    where {{ since('held.trade_date') }}
     group by all
 
 ),

@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
 with spread as (
 
     select
@@ -10,7 +12,7 @@ with spread as (
         daily.week_net_creation_cny * weight.weight as week_net_creation_cny
     from {{ ref('int_index__daily') }} as daily
     inner join {{ ref('int_index__industry_weight') }} as weight using (index_code, as_of_date, segment_start)
-    where daily.look_through = 'weights'
+    where daily.look_through = 'weights' and {{ since('daily.trade_date') }}
 
     union all
 
@@ -23,7 +25,7 @@ with spread as (
         net_creation_cny,
         week_net_creation_cny
     from {{ ref('int_index__daily') }}
-    where look_through <> 'weights'
+    where look_through <> 'weights' and {{ since('trade_date') }}
 
 )
 

@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', unique_key='week_end') }}
+
 with by_set as (
 
     select
@@ -7,7 +9,7 @@ with by_set as (
         {{ exact_sum('case when trade_date = week_end then held_value_cny end') }} as held_value_cny,
         {{ exact_sum('week_net_creation_cny') }} as net_creation_cny
     from {{ ref('int_index__daily') }}
-    where look_through = 'weights'
+    where look_through = 'weights' and {{ since('week_end') }}
     group by all
 
 )

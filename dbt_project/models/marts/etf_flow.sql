@@ -1,8 +1,10 @@
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
 with days as (
 
     select etf_code, trade_date, share.shares, price.unit_nav, price.close
-    from {{ ref('stg_etf__share') }} as share
-    full outer join {{ ref('int_etf__price') }} as price using (etf_code, trade_date)
+    from (select * from {{ ref('stg_etf__share') }} where {{ since('trade_date') }}) as share
+    full outer join (select * from {{ ref('int_etf__price') }} where {{ since('trade_date') }}) as price using (etf_code, trade_date)
 
 ),
 

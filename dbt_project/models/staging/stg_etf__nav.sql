@@ -1,6 +1,8 @@
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
 with known as (
 
-    {{ with_known_date(source('raw', 'etf_nav')) }}
+    {{ with_known_date(source('raw', 'etf_nav'), 'trade_date') }}
 
 )
 

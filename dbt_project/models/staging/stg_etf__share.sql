@@ -1,1 +1,3 @@
-{{ with_known_date(source('raw', 'etf_share')) }}
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
+{{ with_known_date(source('raw', 'etf_share'), 'trade_date') }}

@@ -1,6 +1,8 @@
+{{ config(materialized='incremental', unique_key='as_of_date') }}
+
 with known as (
 
-    {{ with_known_date(source('raw', 'index_weight')) }}
+    {{ with_known_date(source('raw', 'index_weight'), 'as_of_date') }}
 
 )
 

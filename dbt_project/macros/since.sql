@@ -1,0 +1,43 @@
+{#- An incremental model keeps the rows it has from before the day that `build.window` names and computes the others
+    anew. Which day that is, and why the rows before it cannot differ: etf_pipeline/resources/increment.py.
+
+    `since` is true of what is computed anew, `since_last` of an ETF's days from the last one before it on, and
+    `since_in_use` of what may still be in use as the newest that is known. All are true of everything when everything
+    is computed. -#}
+{% macro since(column) -%}
+    {% if is_incremental() %}{{ column }} >= {{ window_day('recompute_from') }}{% else %}true{% endif %}
+{%- endmacro %}
+
+
+{% macro since_last(kept, day) -%}
+    {% if is_incremental() -%}
+    {{ day }}.trade_date >= coalesce(
+            (
+                select max(kept.trade_date)
+                from {{ kept }} as kept
+                where kept.etf_code = {{ day }}.etf_code and kept.trade_date < {{ window_day('recompute_from') }}
+            ),
+            {{ day }}.trade_date
+        )
+    {%- else %}true{% endif %}
+{%- endmacro %}
+
+
+{% macro since_in_use(column) -%}
+    {% if is_incremental() %}{{ column }} >= {{ window_day('in_use_from') }}{% else %}true{% endif %}
+{%- endmacro %}
+
+
+{% macro window_day(name) -%}
+    date '{{ run_query("select " ~ name ~ " from build.window").columns[0].values()[0] }}'
+{%- endmacro %}
+
+
+{#- dbt's incremental strategy `since`: the rows from that day of `unique_key` on are replaced. -#}
+{% macro get_incremental_since_sql(arguments) -%}
+    {%- set columns = arguments.dest_columns | map(attribute='quoted') | join(', ') -%}
+    delete from {{ arguments.target_relation }} where {{ arguments.unique_key }} >= {{ window_day('recompute_from') }};
+
+    insert into {{ arguments.target_relation }} ({{ columns }})
+    select {{ columns }} from {{ arguments.temp_relation }}
+{%- endmacro %}

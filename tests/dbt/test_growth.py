@@ -1,0 +1,77 @@
+"""A warehouse that grew session by session is, row by row of every model, the one built at once."""
+
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from market import SESSIONS, random_market
+from warehouse import open_warehouse, run_dbt, write_frames
+
+from etf_pipeline.contract import load_contract
+from etf_pipeline.resources import increment
+from etf_pipeline.resources.dbt import load_manifest
+from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.settings import Deployment
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt")]
+
+Frames = dict[str, pd.DataFrame]
+EVENINGS = [pd.Timestamp(day) for day in ("2024-03-01", "2024-03-05", "2024-03-11")]
+IN_USE_SESSIONS = 10
+
+
+def evening(frames: Frames, day: pd.Timestamp) -> Frames:
+    """What has come in by then: some of the last days' rows are still to come, and one number will be revised."""
+    assert day in SESSIONS
+    known = {}
+    for name, frame in frames.items():
+        column = load_contract()[name].date_column
+        if name == "stock_industry":
+            frame = frame[frame["in_date"] <= day]
+            frame = frame.assign(out_date=frame["out_date"].where(frame["out_date"] <= day))
+        elif column and name != "trading_calendar":
+            frame = frame[frame[column] <= day]
+            if name in ("etf_share", "etf_nav", "etf_bar"):
+                is_late = frame[column].gt(day - pd.Timedelta(days=3)) & (frame.index % 30 == 0)
+                frame = frame[~is_late]
+            if name == "etf_share":
+                last = frame.index[frame[column] == day][0]
+                frame = frame.assign(shares=frame["shares"].where(frame.index != last, frame["shares"] * 1.7))
+        if len(frame):
+            known[name] = frame
+    return known
+
+
+def tables(warehouse: Path) -> Frames:
+    with duckdb.connect(warehouse, read_only=True) as connection:
+        names = connection.sql("select table_name from duckdb_tables() where schema_name = 'main'").fetchall()
+        return {name: connection.sql(f"from {name} order by all").df() for (name,) in names}
+
+
+def build(pipeline: Pipeline, folder: Path) -> date | None:
+    with open_warehouse(pipeline) as connection:
+        start = increment.begin(connection, load_manifest(), [], IN_USE_SESSIONS)
+    run_dbt(pipeline, folder, "run", *([] if start else ["--full-refresh"]))
+    with duckdb.connect(pipeline.lake.warehouse) as connection:
+        increment.finish(connection)
+    return start
+
+
+def test_growing_session_by_session_is_building_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(increment, "MARGIN_SESSIONS", 4)
+    frames, pipeline = random_market(0), Pipeline(Deployment(lake=tmp_path / "lake"))
+    starts = []
+    for known in (*(evening(frames, day) for day in EVENINGS), frames):
+        write_frames(pipeline, known)
+        starts.append(build(pipeline, tmp_path))
+    assert starts == [None, date(2024, 2, 19), date(2024, 2, 26), date(2024, 3, 4)]
+    grown = tables(pipeline.lake.warehouse)
+    pipeline.lake.warehouse.unlink()
+    assert build(pipeline, tmp_path) is None
+    whole = tables(pipeline.lake.warehouse)
+    assert len(whole) > 30
+    assert grown.keys() == whole.keys()
+    for name, expected in whole.items():
+        pd.testing.assert_frame_equal(grown[name], expected, check_exact=True, obj=name)
