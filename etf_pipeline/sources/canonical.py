@@ -67,15 +67,15 @@ def examine(
         )
     values = {c.name: _examine_column(c, frame, findings, last_day) for c in dataset.columns.values()}
     canonical = pd.DataFrame(values, index=pd.RangeIndex(len(frame)))
-    ranks = _ranks(canonical, dataset.key)
+    order, is_repeated = _order(_ranks(canonical, dataset.key))
     if not absent:
-        _examine_rows(dataset, canonical, ranks, findings)
+        _examine_rows(dataset, canonical, is_repeated, findings)
         if dataset.known_from is not None:
             canonical = _examine_available_at(dataset, dataset.known_from, frame, canonical, findings)
     if findings.violations:
         return canonical, findings.violations
-    if (np.diff(ranks) < 0).any():
-        canonical = canonical.take(np.argsort(ranks, kind="stable"))
+    if order is not None:
+        canonical = canonical.take(order)
     return canonical.reset_index(drop=True), []
 
 
@@ -89,6 +89,17 @@ def _ranks(frame: pd.DataFrame, key: Sequence[str]) -> np.ndarray:
         codes, distinct = pd.factorize(frame[name], sort=True)
         ranks = ranks * (len(distinct) + 1) + np.where(codes < 0, len(distinct), codes)
     return ranks
+
+
+def _order(ranks: np.ndarray) -> tuple[np.ndarray | None, _Mask]:
+    """Positions that sort the ranks, None where they are sorted; and which of them are there more than once."""
+    order = None if (np.diff(ranks) >= 0).all() else np.argsort(ranks, kind="stable")
+    ordered = ranks if order is None else ranks[order]
+    is_next = ordered[1:] == ordered[:-1]
+    is_repeated = np.zeros(len(ranks), dtype=bool)
+    if is_next.any():
+        is_repeated[slice(None) if order is None else order] = np.append(is_next, False) | np.append(False, is_next)
+    return order, is_repeated
 
 
 def with_available_at(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
@@ -268,14 +279,14 @@ def _examine_codes(column: Column, values: pd.Series, findings: _Findings) -> No
     findings.add(f"{name} is not a code with an upper-case exchange suffix", wrong & ~bare, advice, [column.name])
 
 
-def _examine_rows(dataset: Dataset, frame: pd.DataFrame, ranks: np.ndarray, findings: _Findings) -> None:
-    """Rules about several columns or several rows of a frame whose columns are converted; `ranks` are of its keys."""
+def _examine_rows(dataset: Dataset, frame: pd.DataFrame, is_repeated: _Mask, findings: _Findings) -> None:
+    """Rules about several columns or several rows of a frame whose columns are converted."""
     key = list(dataset.key)
     complete = frame[key].notna().all(axis="columns")
     numbers = [c.name for c in dataset.columns.values() if c.type == "number"]
     findings.add(
         f"duplicated key ({', '.join(key)})",
-        complete & pd.Series(ranks).duplicated(keep=False),
+        complete & is_repeated,
         "Keep one row a key",
         numbers,
     )
