@@ -67,6 +67,17 @@ def _remembered(lake: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def _remember(deployment: Deployment) -> None:
+    """Keep how the lake was filled, for commands that work on it. An evening's run does not narrow what it spans."""
+    earlier = _remembered(deployment.lake)
+    if earlier:
+        first = Deployment.model_validate(earlier).start
+        start = min(first, deployment.start) if first and deployment.start else None
+        deployment = deployment.model_copy(update={"start": start})
+    with atomic_path(deployment.lake / "deployment.json") as temporary:
+        temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
+
+
 def _deployment(
     lake: Path,
     source: str | None,
@@ -165,8 +176,7 @@ def run(
         console.print(f"Source [bold]{pipeline.source.label}[/], {first} … {last}, settings {parameters.hash}")
         for dataset, note in notes.items():
             console.print(f"  {dataset}: {note}", style="dim", markup=False)
-        with atomic_path(pipeline.lake.root / "deployment.json") as temporary:
-            temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
+        _remember(deployment)
         if not _execute(pipeline, "everything", research):
             raise typer.Exit(1)
         _show_coverage(pipeline.lake)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from etf_pipeline.cli import _dagster_home
+from etf_pipeline.cli import _dagster_home, _remember, _remembered
 from etf_pipeline.contract import load_contract
 from etf_pipeline.intake import intakes
-from etf_pipeline.settings import Parameters, describe_parameters
+from etf_pipeline.settings import Deployment, Parameters, describe_parameters
 from tests.automation.conftest import PACKAGE
 
 UNUSED = {"research", "operations"}
@@ -38,3 +38,22 @@ def test_the_instance_of_a_lake_is_the_packaged_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [d.name for d in load_contract().values() if d.partition in ("day", "month")])
 def test_every_dataset_is_in_one_group(name: str) -> None:
     assert len([group for group in intakes().values() if name in group.datasets]) == 1
+
+
+@pytest.mark.parametrize(
+    ("starts", "kept"),
+    [
+        ([None], None),
+        (["2024-01-02"], "2024-01-02"),
+        ([None, "2026-10-16"], None),
+        (["2024-01-02", "2026-10-16"], "2024-01-02"),
+        (["2024-01-02", "2023-01-03"], "2023-01-03"),
+        (["2024-01-02", None], None),
+    ],
+)
+def test_an_evening_does_not_narrow_what_a_lake_spans(
+    starts: list[str | None], kept: str | None, tmp_path: Path
+) -> None:
+    for start in starts:
+        _remember(Deployment.model_validate({"lake": tmp_path, "start": start}))
+    assert _remembered(tmp_path)["start"] == kept
