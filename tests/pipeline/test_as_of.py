@@ -7,6 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import duckdb
 import pandas as pd
 import pytest
 
@@ -65,6 +66,13 @@ def test_a_revision_is_told_and_undone(short_lake: Path, tmp_path: Path, monkeyp
     assert at_signal == now[now["signal_date"] == SIGNAL.date()].sort_values("rank")["industry_code"].tolist()
     after = published(folder)
     assert after["published/strategy_holdings.parquet"] != before["published/strategy_holdings.parquet"]
+    # of the warehouse only what the revision can reach was computed anew; all of it comes to the same
+    with duckdb.connect(lake.warehouse, read_only=True) as connection:
+        ((recomputed_from,),) = connection.sql("select recompute_from from build.window").fetchall()
+    assert START < recomputed_from < SIGNAL.date()
+    shutil.rmtree(folder / "build")
+    compute(folder)
+    assert published(folder) == after
 
     repeated = etf_pipeline(
         "run", "--no-research", "--lake", folder, "--as-of", f"{moment:%Y-%m-%dT%H:%M:%S}", cwd=tmp_path
