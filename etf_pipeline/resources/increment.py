@@ -40,13 +40,19 @@ _FIRST_DAYS = """
     )
     GROUP BY ALL
 """
-# of each series of an ETF the days that count in the models
-_SERIES = (
-    "SELECT etf_code, trade_date, available_at FROM raw.etf_share WHERE shares > 0",
-    "SELECT etf_code, trade_date, available_at FROM raw.etf_nav WHERE unit_nav IS NOT NULL",
-    "SELECT etf_code, trade_date, available_at FROM raw.etf_bar "
-    "WHERE coalesce(close, amount / nullif(volume, 0)) IS NOT NULL",
-)
+# days of an ETF that count in the models: as raw data have them, and as the last build had them
+_SERIES = {
+    "SELECT etf_code, trade_date, available_at FROM raw.etf_share WHERE shares > 0": (
+        "SELECT etf_code, trade_date FROM stg_etf__share WHERE shares > 0"
+    ),
+    "SELECT etf_code, trade_date, available_at FROM raw.etf_nav WHERE unit_nav IS NOT NULL": (
+        "SELECT etf_code, trade_date FROM stg_etf__nav"
+    ),
+    """
+    SELECT etf_code, trade_date, available_at FROM raw.etf_bar
+    WHERE coalesce(close, amount / nullif(volume, 0)) IS NOT NULL
+    """: "SELECT etf_code, trade_date FROM stg_etf__bar WHERE coalesce(close, vwap) IS NOT NULL",
+}
 
 
 def _row_hash(values: str) -> str:
@@ -129,7 +135,7 @@ def _datasets(manifest: Mapping[str, Any]) -> set[str]:
 
 def _rules(manifest: Mapping[str, Any], settings: Sequence[Any]) -> str:
     models = {
-        name: [node["raw_code"], node["config"].get("materialized"), node["config"].get("unique_key")]
+        name: [node["raw_code"], node["config"], {c["name"]: c.get("data_type") for c in node["columns"].values()}]
         for name, node in manifest["nodes"].items()
         if node["resource_type"] == "model"
     }
@@ -172,8 +178,8 @@ def _reaches_back(connection: duckdb.DuckDBPyConnection, changed: date, start: d
         return True
     # what is known after the last decision before `changed` is known no earlier than what changed may be
     unknown_since = datetime.combine(changed - timedelta(days=1), time(), ZoneInfo(SHANGHAI))
-    for series in _SERIES:
-        # a hole that ends in what changed, or a row of long ago that is known only now
+    for present, built in _SERIES.items():
+        # a hole that ends in what changed, or ended there before it did, or a row of long ago that is known only now
         (hole, late) = _row(
             connection,
             f"""
@@ -182,10 +188,11 @@ def _reaches_back(connection: duckdb.DuckDBPyConnection, changed: date, start: d
                     SELECT min(last_day)
                     FROM (
                         SELECT max(trade_date) FILTER (WHERE trade_date < $changed) AS last_day
-                        FROM ({series}) GROUP BY etf_code HAVING max(trade_date) >= $changed
+                        FROM (SELECT etf_code, trade_date FROM ({present}) UNION ALL {built})
+                        GROUP BY etf_code HAVING max(trade_date) >= $changed
                     )
                 ),
-                (SELECT min(trade_date) FROM ({series}) WHERE trade_date < $start AND available_at >= $unknown_since)
+                (SELECT min(trade_date) FROM ({present}) WHERE trade_date < $start AND available_at >= $unknown_since)
             """,
             {"changed": changed, "start": start, "unknown_since": unknown_since},
         )
