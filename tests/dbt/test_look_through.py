@@ -49,7 +49,7 @@ def test_models_agree_with_the_loops(seed: int, first_market: tuple[Frames, Path
         frames, warehouse = first_market
     else:
         frames = random_market(seed)
-        warehouse = build_warehouse(frames, "build", "--exclude-resource-type", "unit_test")
+        warehouse = build_warehouse(frames)
     for table, expected in NaiveMarket(frames).results().items():
         assert_same(read(warehouse, table), expected, KEYS[table])
 

@@ -34,7 +34,6 @@ def begun(path: Path) -> bool:
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "the first raw file": lambda lake: begun(lake / "raw" / "etf_bar" / "2023.parquet"),
     "dbt builds marts": lambda lake: any(lake.glob("build/dbt/run/**/marts/industry_daily.sql")),
-    "the first mart is published": lambda lake: begun(lake / "published" / "active_fund_industry.parquet"),
     "holdings are published": lambda lake: begun(lake / "published" / "strategy_holdings.parquet"),
 }
 """In the order of a run, each first seen on a lake that was left at the moment before.

@@ -18,13 +18,13 @@ DATES = [
     "2015-03-20",  # the last one withheld
     "2015-04-03",  # the first with holdings
     "2015-05-15",
+    "2015-06-12",
     "2018-07-13",  # the session after one without any file of shares
     "2019-09-30",  # the anchor, a week cut by a holiday
     "2020-11-20",  # its week begins on 2020-11-13, when the file was short
     "2021-03-12",  # the week of a split nobody recorded
     "2024-02-08",  # the last session before a long holiday
     "2026-06-12",  # soon after a short file
-    "2026-08-21",
     "2026-10-16",
 ]
 FROM_NOTHING = ["2015-06-26"]
