@@ -33,9 +33,9 @@ import pathlib
 while not pathlib.Path(stop).exists():
     try:
         with duckdb.connect(path, read_only=True) as connection:
-            rows = connection.sql("select count(*), max(signal_date) from strategy_holdings").fetchone()
-            assert rows[0] > 0
-            connection.sql("select count(*) from etf_daily").fetchone()
+            held = connection.execute("select count(*), max(signal_date) from strategy_holdings").fetchone()
+            assert held[0] > 0
+            assert connection.execute("select count(*) from etf_daily").fetchone()[0] > 0
         reads += 1
     except Exception as error:
         errors += 1
