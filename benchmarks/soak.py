@@ -37,6 +37,7 @@ while not pathlib.Path(stop).exists():
             assert held[0] > 0
             assert connection.execute("select count(*) from etf_daily").fetchone()[0] > 0
         reads += 1
+        time.sleep(0.5)  # twenty that never rest would leave the runs no processor
     except Exception as error:
         errors += 1
         print("error", type(error).__name__, error, flush=True)
