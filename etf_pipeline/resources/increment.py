@@ -30,28 +30,13 @@ MARGIN_SESSIONS = 60
 """Sessions computed anew before the first that changed: a quarter costs next to nothing and covers most holes."""
 
 _NEVER = date(9999, 12, 31)
+_WINDOW = "rules VARCHAR, recompute_from DATE, in_use_from DATE, is_finished BOOLEAN"
 
-_FIRST_DAYS = """
-    SELECT etf_code, min(trade_date) AS day
-    FROM (
-        SELECT etf_code, trade_date FROM raw.etf_share
-        UNION ALL SELECT etf_code, trade_date FROM raw.etf_nav
-        UNION ALL SELECT etf_code, trade_date FROM raw.etf_bar
-    )
-    GROUP BY ALL
-"""
-# days of an ETF that count in the models: as raw data have them, and as the last build had them
+# what is stored of an ETF day by day: which rows count in the models, as raw data have them and as models keep them
 _SERIES = {
-    "SELECT etf_code, trade_date, available_at FROM raw.etf_share WHERE shares > 0": (
-        "SELECT etf_code, trade_date FROM stg_etf__share WHERE shares > 0"
-    ),
-    "SELECT etf_code, trade_date, available_at FROM raw.etf_nav WHERE unit_nav IS NOT NULL": (
-        "SELECT etf_code, trade_date FROM stg_etf__nav"
-    ),
-    """
-    SELECT etf_code, trade_date, available_at FROM raw.etf_bar
-    WHERE coalesce(close, amount / nullif(volume, 0)) IS NOT NULL
-    """: "SELECT etf_code, trade_date FROM stg_etf__bar WHERE coalesce(close, vwap) IS NOT NULL",
+    "share": ("shares > 0", "shares > 0"),
+    "nav": ("unit_nav IS NOT NULL", "true"),
+    "bar": ("coalesce(close, amount / nullif(volume, 0)) IS NOT NULL", "coalesce(close, vwap) IS NOT NULL"),
 }
 
 
@@ -67,7 +52,7 @@ def _dated_rows(dataset: str) -> str:
         # what is said of an ETF holds for all of its days; an ETF without days reaches nothing
         return f"""
             SELECT coalesce(first.day, DATE '{_NEVER}') AS day, {_row_hash("fact")} AS row
-            FROM raw.{dataset} AS fact LEFT JOIN ({_FIRST_DAYS}) AS first USING (etf_code)
+            FROM raw.{dataset} AS fact LEFT JOIN first_day AS first USING (etf_code)
         """
     if spec.stays:
         key = ", ".join(spec.stays.columns)
@@ -94,6 +79,11 @@ def begin(
     """
     connection.execute("CREATE SCHEMA IF NOT EXISTS build")
     connection.execute("CREATE TABLE IF NOT EXISTS build.seen (dataset VARCHAR, day DATE, digest UBIGINT, rows BIGINT)")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS build.window ({_WINDOW})")
+    days = " UNION ALL ".join(f"SELECT etf_code, trade_date FROM raw.etf_{name}" for name in _SERIES)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE first_day AS SELECT etf_code, min(trade_date) AS day FROM ({days}) GROUP BY ALL"
+    )
     datasets = _datasets(manifest)
     parts = (
         f"SELECT '{name}' AS dataset, day, bit_xor(row) AS digest, count(*) AS rows FROM ({rows}) GROUP BY day"
@@ -105,11 +95,8 @@ def begin(
     sessions = [row[0] for row in calendar]
     start = _start(connection, rules, sessions)
     in_use = sessions[max(bisect.bisect_left(sessions, start) - in_use_sessions - 1, 0)] if start else None
-    connection.execute(
-        "CREATE OR REPLACE TABLE build.window AS "
-        "SELECT ? AS rules, ?::DATE AS recompute_from, ?::DATE AS in_use_from, false AS is_finished",
-        [rules, start, in_use],
-    )
+    connection.execute(f"CREATE OR REPLACE TABLE build.window ({_WINDOW})")
+    connection.execute("INSERT INTO build.window VALUES (?, ?, ?, false)", [rules, start, in_use])
     return start
 
 
@@ -150,8 +137,6 @@ def _rules(manifest: Mapping[str, Any], settings: Sequence[Any]) -> str:
 
 def _start(connection: duckdb.DuckDBPyConnection, rules: str, sessions: list[date]) -> date | None:
     """First session to compute anew; None for all."""
-    if not connection.execute("FROM duckdb_tables() WHERE schema_name = 'build' AND table_name = 'window'").fetchone():
-        return None
     earlier = connection.execute("SELECT rules, recompute_from, is_finished FROM build.window").fetchone()
     if earlier is None or earlier[0] != rules or (earlier[1] is None and not earlier[2]):
         return None
@@ -173,12 +158,12 @@ def _start(connection: duckdb.DuckDBPyConnection, rules: str, sessions: list[dat
 
 def _reaches_back(connection: duckdb.DuckDBPyConnection, changed: date, start: date) -> bool:
     """Whether days before `start` may depend on what changed, or there are none."""
-    (first,) = _row(connection, f"SELECT min(day) FROM ({_FIRST_DAYS})")
+    (first,) = _row(connection, "SELECT min(day) FROM first_day")
     if first is None or start <= first:
         return True
     # what is known after the last decision before `changed` is known no earlier than what changed may be
     unknown_since = datetime.combine(changed - timedelta(days=1), time(), ZoneInfo(SHANGHAI))
-    for present, built in _SERIES.items():
+    for name, (counts, counted) in _SERIES.items():
         # a hole that ends in what changed, or ended there before it did, or a row of long ago that is known only now
         (hole, late) = _row(
             connection,
@@ -188,11 +173,17 @@ def _reaches_back(connection: duckdb.DuckDBPyConnection, changed: date, start: d
                     SELECT min(last_day)
                     FROM (
                         SELECT max(trade_date) FILTER (WHERE trade_date < $changed) AS last_day
-                        FROM (SELECT etf_code, trade_date FROM ({present}) UNION ALL {built})
+                        FROM (
+                            SELECT etf_code, trade_date FROM raw.etf_{name} WHERE {counts}
+                            UNION ALL SELECT etf_code, trade_date FROM stg_etf__{name} WHERE {counted}
+                        )
                         GROUP BY etf_code HAVING max(trade_date) >= $changed
                     )
                 ),
-                (SELECT min(trade_date) FROM ({present}) WHERE trade_date < $start AND available_at >= $unknown_since)
+                (
+                    SELECT min(trade_date) FROM raw.etf_{name}
+                    WHERE {counts} AND trade_date < $start AND available_at >= $unknown_since
+                )
             """,
             {"changed": changed, "start": start, "unknown_since": unknown_since},
         )
