@@ -21,7 +21,7 @@ from etf_pipeline import automation
 from etf_pipeline.automation import INGEST_JOBS, lake_tags, partitions_of, range_request, raw_key
 from etf_pipeline.contract import EARLIEST_DATE, Dataset, load_contract
 from etf_pipeline.core.calendar import sessions_between
-from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.lake import Lake, file_digest
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.base import SourceError, TransientSourceError
 
@@ -127,8 +127,7 @@ def _whole(path: Path) -> bool:
 def _digest(path: Path, stamp: Stamp, known: list[Any] | None) -> str:
     if known and tuple(known[:2]) == stamp:
         return known[2]
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_digest(path)
 
 
 def _requests(

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from etf_pipeline.checks.verdict import ERROR, WARN, markdown
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
 from etf_pipeline.core.calendar import SHANGHAI
-from etf_pipeline.resources.lake import Lake, atomic_path
+from etf_pipeline.resources.lake import Lake, atomic_path, file_digest
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
 
@@ -83,7 +83,7 @@ class _Verdicts:
 
     def passed(self, file: Path) -> bool:
         # hashed before it is read: a file replaced in between is judged again next time
-        self._seen[self._name(file)] = [_file_hash(file), _rules_hash()]
+        self._seen[self._name(file)] = [file_digest(file), _rules_hash()]
         return self._stored.get(self._name(file)) == self._seen[self._name(file)]
 
     def record(self, file: Path) -> None:
@@ -96,11 +96,6 @@ class _Verdicts:
 
     def _name(self, file: Path) -> str:
         return str(file.relative_to(self._lake.root))
-
-
-def _file_hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @cache

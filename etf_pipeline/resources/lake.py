@@ -6,13 +6,14 @@
     <lake>/published/<table>.parquet    results, one file a table
     <lake>/ledger/<table>.parquet       what was published when; only appended to
     <lake>/etf.duckdb                views over the published files
-    <lake>/build/                    private to the step that builds the warehouse
+    <lake>/build/                    private: the warehouse, and what was found of files that need no second look
 
 Every write goes to a temporary name first and is renamed when complete, so a reader sees the old file or the new
 one and a killed process leaves nothing half-written. A file whose content would not change is not touched.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,12 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _same_bytes(left: Path, right: Path) -> bool:

@@ -54,10 +54,12 @@ class Pipeline:
             return self.tushare()
         if self.deployment.source == "akshare":
             return self._akshare(TushareSettings.from_env().offline)
+        from etf_pipeline.sources.examined import FactsFile
         from etf_pipeline.sources.files import FilesSource
 
         assert self.deployment.data is not None
-        return FilesSource(self.deployment.data.absolute())
+        facts = FactsFile(self.lake.root / "build" / "examined.json")
+        return FilesSource(self.deployment.data.absolute(), facts=facts)
 
     def tushare(self, offline: bool = False) -> "TushareSource":
         """Source tushare, settled by the environment; `offline` answers from stored responses of Tushare alone.

@@ -20,12 +20,15 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -34,13 +37,27 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
+from etf_pipeline.resources.lake import file_digest
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
-from etf_pipeline.sources.canonical import CODE_PATTERN, calendar_rows, days_of, examine, off_session, outside_set_sum
+from etf_pipeline.sources.canonical import (
+    CODE_PATTERN,
+    calendar_rows,
+    canonical_frame,
+    days_of,
+    examine,
+    off_session,
+    outside_set_sum,
+)
+from etf_pipeline.sources.examined import Facts, FactsFile, Part, are_apart, rules_digest
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 MAPPING_FILE = "mapping.yaml"
 _CALENDAR = "trading_calendar"
 _FLAG_TEXTS = {"true": True, "false": False, "1": True, "0": False}
+
+
+Days = tuple[date, date]
+"""First and last of some days."""
 
 
 class FileMapping(BaseModel):
@@ -56,11 +73,11 @@ class FileMapping(BaseModel):
 
 @dataclass
 class _Examined:
-    """One dataset after reading: canonical rows (usable only without violations) and what to tell the user."""
+    """One dataset after examination: what is wrong with it, or else its facts; canonical rows if they were all read."""
 
-    frame: pd.DataFrame
     violations: list[str]
-    notes: list[str]
+    facts: Facts | None = None
+    frame: pd.DataFrame | None = None
 
 
 @dataclass
@@ -75,12 +92,15 @@ class _Snapshot:
 class FilesSource:
     """The files in `folder` as a source. Each file is read once and again only after the folder has changed.
 
-    `today` is the last day dates may be of; by default the current day in Shanghai.
+    `today` is the last day dates may be of; by default the current day in Shanghai. With `facts`, files examined in
+    an earlier run are not examined again, and only those rows of them are read that are asked for. Facts are saved
+    with the first rows that are fetched.
     """
 
-    def __init__(self, folder: Path, today: date | None = None) -> None:
+    def __init__(self, folder: Path, today: date | None = None, facts: FactsFile | None = None) -> None:
         self.folder = folder
         self._today = today
+        self._facts = facts
         self._contract = load_contract()
         self._snapshot = _Snapshot(frozenset())
 
@@ -98,8 +118,8 @@ class FilesSource:
         """
         self._refresh()
         dated = [d.name for d in self._contract.values() if d.required and d.date_column]
-        days = {name: self._days(name) for name in dated}
-        return min(d.min() for d in days.values()).date(), days["etf_share"].max().date()
+        ends = {name: self._ends(name) for name in dated}
+        return min(first for first, _ in ends.values()), ends["etf_share"][1]
 
     def fetch(self, dataset: str, start: date, end: date) -> pd.DataFrame | NotAvailable:
         """Canonical rows from `start` to `end`, snapshots whole; sessions come from the exchange calendar.
@@ -113,14 +133,10 @@ class FilesSource:
             return self._calendar(start, end)
         if dataset not in self._contract or not self._paths(dataset):
             return self._absent(dataset)
-        examined = self._examined(dataset)
-        if examined.violations:
-            raise SourceError("\n".join(examined.violations))
-        column = self._contract[dataset].date_column
-        if column is None:
-            return examined.frame
-        inside = examined.frame[column].between(pd.Timestamp(start), pd.Timestamp(end))
-        return examined.frame[inside].reset_index(drop=True)
+        rows = self._rows(dataset, (start, end))
+        if self._facts:
+            self._facts.save()
+        return rows
 
     def validate(self) -> Mapping[str, str]:
         """Read and check every file; returns notes by dataset: what is absent, ignored, converted or left out.
@@ -130,6 +146,10 @@ class FilesSource:
             TransientSourceError: the folder changed while it was read.
         """
         self._refresh()
+        # weights are examined by what etf_info says; of the others two at a time, since columns keep Python waiting
+        self._try_to_examine("etf_info")
+        with ThreadPoolExecutor(max_workers=2) as threads:
+            list(threads.map(self._try_to_examine, self._contract))
         violations: list[str] = []
         notes: dict[str, str] = {}
         for name in self._contract:
@@ -144,6 +164,12 @@ class FilesSource:
             count = f"{len(violations)} violation{'s' if len(violations) > 1 else ''}"
             raise SourceError(f"{count} of the data contract in {self.folder}:\n" + "\n".join(violations))
         return notes
+
+    def _try_to_examine(self, name: str) -> None:
+        # what cannot be read is told when it is asked for again
+        with suppress(SourceError):
+            if name != _CALENDAR and self._paths(name):
+                self._examined(name)
 
     def files_of(self, dataset: str) -> list[Path]:
         """Files the dataset would be read from, in the order they are read; none if it is absent.
@@ -162,7 +188,8 @@ class FilesSource:
             return {name: self._absent(name).reason}
         examined = self._examined(name)
         violations += examined.violations
-        return {name: "; ".join(examined.notes)} if examined.notes else {}
+        notes = self._notes(name, examined.facts) if examined.facts else []
+        return {name: "; ".join(notes)} if notes else {}
 
     def _refresh(self) -> None:
         stamp = self._stamp()
@@ -216,14 +243,15 @@ class FilesSource:
             raise SourceError(f"{found[0].name}/: the folder holds no {', '.join(SUFFIXES)} file.")
         return parts
 
-    def _raw(self, name: str, only: str | None = None) -> tuple[pd.DataFrame, str]:
-        """Rows as in the file, under our column names, and the file's name; `only` reads that one column."""
-        paths, mapping, dataset = self._paths(name), self._mapping(name), self._contract[name]
+    def _raw(self, name: str, paths: list[Path], days: Days | None = None) -> tuple[pd.DataFrame, str]:
+        """Rows as in the files, under our column names, and the files' name; of `days` only, if given.
+
+        The index holds the row, counted from 1 in its file, and before it the file where the dataset is a folder.
+        """
+        dataset, mapping, where = self._contract[name], self._mapping(name), self._where(name)
         if paths[0].parent == self.folder:
-            where = paths[0].name
-            return _read(paths[0], where, dataset, mapping, only), where
-        where = f"{name}/"
-        frames = {p.name: _read(p, where + p.name, dataset, mapping, only) for p in paths}
+            return _read(paths[0], where, dataset, mapping, days=days), where
+        frames = {p.name: _read(p, where + p.name, dataset, mapping, days=days) for p in paths}
         first, *others = frames
         for other in others:
             difference = sorted(set(frames[other].columns) ^ set(frames[first].columns))
@@ -234,83 +262,202 @@ class FilesSource:
                 )
         return pd.concat(frames), where
 
-    def _days(self, name: str) -> pd.Series:
+    def _where(self, name: str) -> str:
+        first = self._paths(name)[0]
+        return first.name if first.parent == self.folder else f"{name}/"
+
+    def _ends(self, name: str) -> Days:
+        """First and last day of the dataset's rows."""
+        examined = self._snapshot.datasets.get(name)
+        if examined and examined.facts:
+            parts = examined.facts.parts.values()
+            return min(p.first_day for p in parts if p.first_day), max(p.last_day for p in parts if p.last_day)
         if not self._paths(name):
             self._absent(name)
-        column = self._contract[name].date_column
-        frame, where = self._raw(name, column)
-        days = days_of(frame[column]).dropna() if column in frame else pd.Series(dtype="datetime64[us]")
-        if days.empty:
+        dataset, where = self._contract[name], self._where(name)
+        column = str(dataset.date_column)
+        frames = [_read(p, p.name, dataset, self._mapping(name), only=column) for p in self._paths(name)]
+        days = pd.concat([days_of(f[column]) for f in frames if column in f] or [pd.Series(dtype="datetime64[us]")])
+        if days.isna().all():
             raise SourceError(f"{where}: no readable day in column {column}. Run the validation for details.")
-        return days
+        return days.min().date(), days.max().date()
+
+    def _rows(self, name: str, days: Days | None = None) -> pd.DataFrame:
+        """Canonical rows of a dataset that is there; of `days` only, where rows have days.
+
+        Raises:
+            SourceError: they hold violations.
+        """
+        examined, column = self._examined(name), self._contract[name].date_column
+        if examined.violations:
+            raise SourceError("\n".join(examined.violations))
+        if column is None:
+            days = None
+        frame = examined.frame
+        if frame is None:
+            assert examined.facts
+            frame = self._rows_of_known(name, examined.facts, days)
+        if days is None:
+            examined.frame = frame
+            return frame
+        return frame[frame[column].between(*_bounds(days))].reset_index(drop=True)
+
+    def _rows_of_known(self, name: str, facts: Facts, days: Days | None) -> pd.DataFrame:
+        """Rows of files whose facts are known: only the parts that have some of `days` are read."""
+        paths = self._paths(name)
+        # where there is none, any, for its columns
+        read = [p for p in paths if days is None or facts.parts[p.name].overlaps(*days)] or paths[:1]
+        raw, where = self._raw(name, read, days)
+        if facts.left_out:
+            raw = raw[~_set_names(self._contract[name], raw).isin(facts.left_out)]
+        return canonical_frame(self._contract[name], raw, where, self._today)
 
     def _examined(self, name: str) -> _Examined:
         if name not in self._snapshot.datasets:
-            examined = self._examine(name)
+            examined = self._recognised(name) or self._examine(name, self._paths(name))
             if self._stamp() != self._snapshot.stamp:
                 raise TransientSourceError(f"{self.folder}: changed while {name} was read", 60)
             self._snapshot.datasets[name] = examined
+            if self._facts and examined.facts:
+                self._facts.put(name, examined.facts)
         return self._snapshot.datasets[name]
 
-    def _examine(self, name: str) -> _Examined:
+    def _recognised(self, name: str) -> _Examined | None:
+        """What is known of the same files, or of all but some new ones; None if everything has to be examined."""
+        known = self._facts.get(name) if self._facts else None
+        if known is None or known.rules != self._rules(name):
+            return None
+        paths = {p.name: p for p in self._paths(name)}
+        if not paths.keys() >= known.parts.keys():
+            return None
+        if any(file_digest(paths[file]) != part.digest for file, part in known.parts.items()):
+            return None
+        added = [path for file, path in paths.items() if file not in known.parts]
+        if not added:
+            return _Examined([], known)
         dataset = self._contract[name]
-        raw, where = self._raw(name)
-        notes = _mapping_notes(self._mapping(name))
-        unknown = [c for c in raw.columns if c not in dataset.column_names and c != AVAILABLE_AT]
-        if unknown:
-            notes.append(f"{where}: columns not in the contract are ignored: {', '.join(map(str, unknown))}")
+        # only where no rule looks at rows of several days at once
+        if dataset.date_column not in dataset.key or dataset.stays:
+            return None
+        try:
+            facts = self._examine(name, added).facts
+        except SourceError:  # worded by the examination of everything
+            return None
+        if facts is None or set(facts.columns) != set(known.columns):
+            return None
+        return _Examined([], known.joined(facts)) if are_apart(facts.parts.values(), known.parts.values()) else None
+
+    def _rules(self, name: str) -> str:
+        dataset = self._contract[name]
+        others = self._tracked() if name == "index_weight" else None
+        return rules_digest(dataset, self._mapping(name).model_dump(mode="json"), others)
+
+    def _examine(self, name: str, paths: list[Path]) -> _Examined:
+        dataset = self._contract[name]
+        digests = {p.name: file_digest(p) for p in paths} if self._facts else dict.fromkeys((p.name for p in paths), "")
+        raw, where = self._raw(name, paths)
+        left_out: dict[str, str] = {}
+        used = raw
         if name == "index_weight":
-            raw, dropped = self._without_unused_sets(raw, where)
-            notes += dropped
-        frame, violations = examine(dataset, raw, where, self._today)
+            used, left_out = self._without_unused_sets(raw, where)
+        frame, violations = examine(dataset, used, where, self._today)
         if raw.empty:
             violations.append(f"{where}: holds no rows. Export it again, or delete it if there is no such data.")
-        if not violations:
-            notes += self._remarks(dataset, frame, where)
-        return _Examined(frame, violations, notes)
+        if violations:
+            return _Examined(violations)
+        column = dataset.date_column
+        facts = Facts(
+            rules=self._rules(name) if self._facts else "",
+            parts=_parts(raw, digests, column),
+            columns=tuple(map(str, raw.columns)),
+            closed_rows=int(off_session(frame[column]).sum()) if column and dataset.partition == "day" else 0,
+            codes=tuple(frame["etf_code"].drop_duplicates()) if name == "etf_share" else (),
+            left_out=left_out,
+        )
+        return _Examined([], facts, frame)
 
-    def _without_unused_sets(self, raw: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
-        """Weights without the broken sets of indexes that no ETF tracks, and a note about each of those."""
-        rule = self._contract["index_weight"].set_sum
-        assert rule is not None
-        if not {*rule.columns, rule.of} <= set(raw.columns):
-            return raw, []
+    def _tracked(self) -> list[str] | None:
+        """Indexes that an ETF tracks; None where `etf_info` cannot be used, which is reported with it."""
+        if not self._paths("etf_info"):
+            return None
         try:
-            tracked = self._examined("etf_info").frame["index_code"]
+            return sorted(self._rows("etf_info")["index_code"].dropna().unique())
         except TransientSourceError:
             raise
-        except SourceError:  # reported with etf_info; without it any index may be in use
-            return raw, []
+        except SourceError:
+            return None
+
+    def _without_unused_sets(self, raw: pd.DataFrame, where: str) -> tuple[pd.DataFrame, dict[str, str]]:
+        """Weights without the broken sets of indexes that no ETF tracks, and a note about each of those."""
+        dataset = self._contract["index_weight"]
+        rule = dataset.set_sum
+        assert rule is not None
+        if not {*rule.columns, rule.of} <= set(raw.columns):
+            return raw, {}
+        tracked = self._tracked()
+        if tracked is None:  # any index may be in use
+            return raw, {}
         sums = outside_set_sum(rule, raw.assign(**{rule.of: pd.to_numeric(raw[rule.of], errors="coerce")}))
         if not sums.notna().any():
-            return raw, []
+            return raw, {}
         # a misspelt code tracks nothing either, but is to be mended, not left out; so is a file wrong from end to end
         is_code = raw["index_code"].astype("str").str.fullmatch(CODE_PATTERN).fillna(False).astype(bool)
-        unused = sums.notna() & is_code & ~raw["index_code"].isin(tracked.dropna())
+        unused = sums.notna() & is_code & ~raw["index_code"].isin(tracked)
         if unused.all():
-            return raw, []
-        sets = raw[unused].assign(sum=sums).groupby(list(rule.columns))["sum"].agg(["first", "size"])
-        notes = [
-            f"{where}: set {index} {str(day)[:10]} left out: {size} weights sum to {total:.4f} instead of "
-            f"{rule.minimum:g}–{rule.maximum:g}, and no ETF in etf_info tracks {index}"
-            for (index, day), total, size in sets.itertuples()
-        ]
+            return raw, {}
+        names = _set_names(dataset, raw[unused])
+        sets = pd.DataFrame({"sum": sums[unused]}).groupby(names)["sum"].agg(["first", "size"])
+        notes = {
+            name: f"{where}: set {name} left out: {size} weights sum to {total:.4f} instead of "
+            f"{rule.minimum:g}–{rule.maximum:g}, and no ETF in etf_info tracks {name.split()[0]}"
+            for name, total, size in sets.itertuples()
+        }
         return raw[~unused], notes
 
-    def _remarks(self, dataset: Dataset, frame: pd.DataFrame, where: str) -> list[str]:
-        remarks = []
-        column = dataset.date_column
-        if column and dataset.partition == "day":
-            closed = int(off_session(frame[column]).sum())
-            if closed:
-                remarks.append(f"{where}: {closed} rows are of days that are no session of the Shanghai exchange")
-        if dataset.name == "etf_share" and self._paths("etf_info"):
-            codes = frame["etf_code"].drop_duplicates()
-            unknown = codes[~codes.isin(self._examined("etf_info").frame["etf_code"])]
-            if len(unknown):
-                first = ", ".join(unknown.head(5))
-                remarks.append(f"{where}: {len(unknown)} of {len(codes)} funds are not in etf_info: {first}, …")
-        return remarks
+    def _notes(self, name: str, facts: Facts) -> list[str]:
+        dataset, where = self._contract[name], self._where(name)
+        notes = _mapping_notes(self._mapping(name))
+        unknown = [c for c in facts.columns if c not in dataset.column_names and c != AVAILABLE_AT]
+        if unknown:
+            notes.append(f"{where}: columns not in the contract are ignored: {', '.join(unknown)}")
+        notes += facts.left_out.values()
+        if facts.closed_rows:
+            notes.append(f"{where}: {facts.closed_rows} rows are of days that are no session of the Shanghai exchange")
+        if facts.codes and self._paths("etf_info"):
+            listed = set(self._rows("etf_info")["etf_code"])
+            strangers = [code for code in facts.codes if code not in listed]
+            if strangers:
+                first = ", ".join(strangers[:5])
+                notes.append(f"{where}: {len(strangers)} of {len(facts.codes)} funds are not in etf_info: {first}, …")
+        return notes
+
+
+def _set_names(dataset: Dataset, raw: pd.DataFrame) -> pd.Series:
+    """The set each weight belongs to, such as `000300.SH 2026-09-30`."""
+    assert dataset.set_sum
+    index, day = dataset.set_sum.columns
+    return raw[index].astype("str") + " " + raw[day].astype("str").str[:10]
+
+
+def _bounds(days: Days) -> tuple[pd.Timestamp, pd.Timestamp]:
+    return pd.Timestamp(days[0]), pd.Timestamp(days[1])
+
+
+def _parts(raw: pd.DataFrame, digests: Mapping[str, str], column: str | None) -> dict[str, Part]:
+    """What is known of each file, by its name."""
+    if column is None:
+        return {file: Part(digest=digest) for file, digest in digests.items()}
+    days = days_of(raw[column])
+    ends = {
+        file: (part.min(), part.max())
+        for file, part in (days.groupby(level=0) if days.index.nlevels > 1 else zip(digests, [days], strict=True))
+    }
+    return {
+        file: Part(digest=digest, first_day=ends[file][0].date(), last_day=ends[file][1].date())
+        if file in ends
+        else Part(digest=digest)
+        for file, digest in digests.items()
+    }
 
 
 def _read_mapping(path: Path, contract: Mapping[str, Dataset]) -> dict[str, FileMapping]:
@@ -369,14 +516,32 @@ def _with_mapping(frame: pd.DataFrame, where: str, mapping: FileMapping) -> pd.D
     return frame.assign(**scaled, **mapping.constants)
 
 
-def _read(path: Path, where: str, dataset: Dataset, mapping: FileMapping, only: str | None) -> pd.DataFrame:
-    """One file's rows, counted from 1 in the index, mapped to our names and units; `only` reads that column alone."""
+def _read(
+    path: Path,
+    where: str,
+    dataset: Dataset,
+    mapping: FileMapping,
+    only: str | None = None,
+    days: Days | None = None,
+) -> pd.DataFrame:
+    """One file's rows, counted from 1 in the index, mapped to our names and units.
+
+    `only` reads that column alone; with `days`, rows of other days are left out if the file has a column of days.
+    """
     if path.stat().st_size == 0:
         raise SourceError(f"{where}: the file is empty (0 bytes). Export it again.")
     theirs = {ours: name for name, ours in mapping.columns.items()}
     wanted = [theirs.get(only, only)] if only else None
     is_parquet = path.name.endswith(".parquet")
-    table = _read_parquet(path, where, wanted) if is_parquet else _read_csv(path, where, wanted)
+    day_column = theirs.get(str(dataset.date_column), str(dataset.date_column))
+    if days and is_parquet:
+        table, rows = _read_parquet_days(path, where, day_column, days)
+    else:
+        table = _read_parquet(path, where, wanted) if is_parquet else _read_csv(path, where, wanted)
+        rows = np.arange(len(table))
+        if days and day_column in table.column_names:
+            rows = _rows_of_days(table, day_column, days)
+            table = table.take(pa.array(rows))
     names = [mapping.columns.get(name, name) for name in table.column_names]
     absent = [] if only else [name for name in mapping.columns if name not in table.column_names]
     if absent:
@@ -386,14 +551,45 @@ def _read(path: Path, where: str, dataset: Dataset, mapping: FileMapping, only: 
     if double:
         raise SourceError(f"{where}: more than one column {', '.join(double)}. Keep one.")
     frame = table.rename_columns(names).to_pandas(date_as_object=False, ignore_metadata=True)
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    frame.index = pd.Index(rows + 1)
     return _with_mapping(frame if is_parquet else _parsed(frame, dataset), where, mapping)
 
 
+def _rows_of_days(table: pa.Table, column: str, days: Days) -> np.ndarray:
+    """Positions of the rows whose day lies in `days`."""
+    found = days_of(table.select([column]).to_pandas(date_as_object=False, ignore_metadata=True)[column])
+    return np.flatnonzero(found.between(*_bounds(days)))
+
+
 def _read_parquet(path: Path, where: str, columns: list[str] | None) -> pa.Table:
+    with _parquet(path, where) as file:
+        return file.read(columns)
+
+
+def _read_parquet_days(path: Path, where: str, column: str, days: Days) -> tuple[pa.Table, np.ndarray]:
+    """Rows of some days with their positions in the file; all of them if it has no such column.
+
+    Of the other columns only the groups of rows are read that hold some of these days.
+    """
+    with _parquet(path, where) as file:
+        if column not in file.schema_arrow.names:
+            return file.read(), np.arange(file.metadata.num_rows)
+        rows = _rows_of_days(file.read([column]), column, days)
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.cumsum([0, *sizes])[:-1]
+        parts = []
+        for group, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+            inside = rows[(rows >= start) & (rows < start + size)]
+            if len(inside):
+                parts.append(file.read_row_group(group).take(pa.array(inside - start)))
+        return pa.concat_tables(parts) if parts else file.schema_arrow.empty_table(), rows
+
+
+@contextmanager
+def _parquet(path: Path, where: str) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(columns)
+            yield file
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{where}: not a readable Parquet file ({error}). Export or copy it again.") from error
 
