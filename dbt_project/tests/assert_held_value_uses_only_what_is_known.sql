@@ -9,9 +9,12 @@ left join {{ ref('int_etf__flow') }} as flow
 left join {{ ref('int_etf__price') }} as price
     on held.etf_code = price.etf_code and held.price_date = price.trade_date
 where
-    held.share_date > held.trade_date
-    or held.price_date > held.trade_date
-    or coalesce(share.known_date > held.trade_date, true)
-    -- a jump of the shares without NAVs is known a session later, shares that did not follow a split never are
-    or coalesce(flow.known_date > held.trade_date or flow.is_unfollowed, true)
-    or coalesce(case when held.is_nav then price.nav_known_date else price.market_known_date end > held.trade_date, true)
+    {{ untested('held.trade_date') }}
+    and (
+        held.share_date > held.trade_date
+        or held.price_date > held.trade_date
+        or coalesce(share.known_date > held.trade_date, true)
+        -- a jump of the shares without NAVs is known a session later, shares that did not follow a split never are
+        or coalesce(flow.known_date > held.trade_date or flow.is_unfollowed, true)
+        or coalesce(case when held.is_nav then price.nav_known_date else price.market_known_date end > held.trade_date, true)
+    )

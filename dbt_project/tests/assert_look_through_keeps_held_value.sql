@@ -4,6 +4,7 @@ with looked_through as (
 
     select trade_date, sum(held_value_cny) as value_cny
     from {{ ref('int_industry__look_through') }}
+    where {{ untested('trade_date') }}
     group by all
 
 ),
@@ -12,6 +13,7 @@ etfs as (
 
     select trade_date, sum(held_value_cny) as value_cny
     from {{ ref('int_etf__held_value') }}
+    where {{ untested('trade_date') }}
     group by all
 
 )

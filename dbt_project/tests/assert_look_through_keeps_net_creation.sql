@@ -4,6 +4,7 @@ with looked_through as (
 
     select trade_date, sum(net_creation_cny) as value_cny
     from {{ ref('int_industry__look_through') }}
+    where {{ untested('trade_date') }}
     group by all
 
 ),
@@ -17,7 +18,7 @@ etfs as (
         sum(abs(flow.net_creation_cny)) as moved_cny
     from {{ ref('int_etf__held_value') }} as held
     inner join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
-    where flow.flow_known_date = flow.trade_date
+    where flow.flow_known_date = flow.trade_date and {{ untested('trade_date') }}
     group by all
 
 )

@@ -4,6 +4,7 @@ with looked_through as (
 
     select week_end, sum(week_net_creation_cny) as value_cny
     from {{ ref('int_industry__look_through') }}
+    where {{ untested('week_end') }}
     group by all
 
 ),
@@ -17,7 +18,10 @@ etfs as (
     from {{ ref('int_etf__held_value') }} as held
     inner join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
     inner join {{ ref('stg_calendar__week') }} as week on held.week_end = week.week_end
-    where flow.flow_known_date = flow.trade_date and flow.previous_date >= week.previous_week_end
+    where
+        flow.flow_known_date = flow.trade_date
+        and flow.previous_date >= week.previous_week_end
+        and {{ untested('held.week_end') }}
     group by all
 
 )

@@ -11,5 +11,6 @@ with sets as (
 select daily.trade_date, daily.index_code, daily.as_of_date, max(sets.as_of_date) as newest_known
 from {{ ref('int_index__daily') }} as daily
 inner join sets on daily.index_code = sets.index_code and sets.known_date <= daily.trade_date
+where {{ untested('daily.trade_date') }}
 group by all
 having newest_known is distinct from daily.as_of_date

@@ -7,4 +7,4 @@ left join (
     from {{ ref('stg_index__weight') }}
     group by all
 ) as weights using (index_code, as_of_date)
-where daily.look_through = 'weights' and coalesce(weights.known_date > daily.trade_date, true)
+where {{ untested('daily.trade_date') }} and daily.look_through = 'weights' and coalesce(weights.known_date > daily.trade_date, true)

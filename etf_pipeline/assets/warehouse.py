@@ -4,20 +4,24 @@ Here: running dbt, turning its results into Dagster events, exporting marts. Not
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
-from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation
-from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY, build_dbt_specs
+from dagster_dbt import DagsterDbtTranslator
+from dagster_dbt.asset_utils import (
+    DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
+    build_dbt_specs,
+    get_subset_selection_for_context,
+)
 
 from etf_pipeline.resources import increment
-from etf_pipeline.resources.dbt import InstalledDbt, dbt_vars, load_manifest
-from etf_pipeline.resources.lake import Lake, exclusive_lock
+from etf_pipeline.resources.dbt import DbtCommand, NodeResult, load_manifest
+from etf_pipeline.resources.lake import exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
 
 SQL_UNIT_TESTS = "sql_unit_tests"
@@ -69,6 +73,7 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
         io_manager_key=None,
         project=None,
     )
+    models, tests = {spec.key for spec in specs}, {spec.key for spec in data_tests}
 
     @dg.multi_asset(
         name="warehouse",
@@ -79,27 +84,27 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
     )
     def warehouse(
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
-    ) -> Iterator[dg.AssetMaterialization | dg.Output | dg.AssetCheckResult | dg.AssetObservation]:
+    ) -> Iterator[
+        dg.AssetMaterialization | dg.Output | dg.AssetCheckResult | dg.AssetObservation | dg.AssetCheckEvaluation
+    ]:
         lake = pipeline.lake
         with _warehouse(pipeline):
-            refresh = _open_window(context, pipeline, manifest) if context.selected_asset_keys else []
-            invocation = InstalledDbt().cli(
-                ["build", *refresh, "--exclude-resource-type", "unit_test", "--vars", json.dumps(dbt_vars(pipeline))],
-                manifest=manifest,
-                dagster_dbt_translator=LayerTranslator(),
-                raise_on_error=False,
-                context=context,
-                target_path=_target(lake),
-            )
-            yield from invocation.stream()
-            results = _results(invocation)
-            failures = [r for r in results if r["status"] in ("error", "fail")]
-            if failures or not invocation.is_successful():
+            arguments = ["build", "--exclude-resource-type", "unit_test", *_selection(context, manifest)]
+            start = None
+            if context.selected_asset_keys:
+                start = _open_window(context, pipeline, manifest)
+                arguments += [] if start else ["--full-refresh"]
+            dbt = DbtCommand(pipeline, *arguments, computed_from=start)
+            translator = LayerTranslator()
+            for event in dbt.events():
+                yield from event.to_default_asset_events(manifest, translator, context)
+            failures = [result for result in dbt.results if result.status in ("error", "fail")]
+            if failures:
                 raise dg.Failure(
                     f"{len(failures)} dbt nodes failed; nothing was published",
-                    metadata={r["unique_id"]: (r["message"] or r["status"])[:1000] for r in failures},
+                    metadata={node.unique_id: (node.message or node.status)[:1000] for node in failures},
                 )
-            built = {r["unique_id"] for r in results if r["status"] == "success"}
+            built = {result.unique_id for result in dbt.results if result.status == "success"}
             with duckdb.connect(lake.warehouse, read_only=True) as connection:
                 # it would write over the command's own output once a table takes seconds
                 connection.execute("SET enable_progress_bar = false")
@@ -107,7 +112,8 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
                     node = manifest["nodes"].get(unique_id)
                     if node and _layer(node) == "marts":
                         _publish(connection, pipeline, node)
-            if context.selected_asset_keys == {spec.key for spec in specs}:
+            # what was not computed or not tested now is, with the next build
+            if context.selected_asset_keys == models and context.selected_asset_check_keys == tests:
                 with duckdb.connect(lake.warehouse) as connection:
                     increment.finish(connection)
             lake.build_catalogue()
@@ -115,16 +121,16 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
     return [warehouse]
 
 
-def _open_window(context: dg.AssetExecutionContext, pipeline: Pipeline, manifest: Mapping[str, Any]) -> list[str]:
-    """Settle which sessions are computed anew; what dbt has to be told of it."""
+def _open_window(context: dg.AssetExecutionContext, pipeline: Pipeline, manifest: Mapping[str, Any]) -> date | None:
+    """Settle which sessions are computed anew: those from a day on, or None for all."""
     settings = [pipeline.parameters.dbt_vars(), pipeline.lake.source_label, pipeline.deployment.end]
     with duckdb.connect(pipeline.lake.warehouse) as connection:
         start = increment.begin(connection, manifest, settings, pipeline.parameters.share_value_age_limit_sessions)
     if start is None:
         context.log.info("All sessions are computed.")
-        return ["--full-refresh"]
-    context.log.info("Sessions from %s on are computed; nothing that earlier ones depend on has changed.", start)
-    return []
+    else:
+        context.log.info("Sessions from %s on are computed; nothing that earlier ones depend on has changed.", start)
+    return start
 
 
 def sql_unit_tests() -> dg.AssetChecksDefinition:
@@ -138,28 +144,37 @@ def sql_unit_tests() -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {i: spec for i, spec in specs.items() if spec.key in context.selected_asset_check_keys}
         with _warehouse(pipeline):
-            selection = " ".join(sorted(spec.name for spec in selected.values()))
-            invocation = InstalledDbt().cli(
-                ["test", "--select", selection, "--vars", json.dumps(dbt_vars(pipeline))],
-                raise_on_error=False,
-                target_path=_target(pipeline.lake),
-            )
-            results = {r["unique_id"]: r for r in _results(invocation.wait())}
+            names = sorted(spec.name for spec in selected.values())
+            results = {node.unique_id: node for node in DbtCommand(pipeline, "test", "--select", *names).run()}
         for unique_id, spec in selected.items():
             yield _judge(spec, results.get(unique_id))
 
     return run_unit_tests
 
 
-def _judge(spec: dg.AssetCheckSpec, result: Mapping[str, Any] | None) -> dg.AssetCheckResult:
+def _judge(spec: dg.AssetCheckSpec, result: NodeResult | None) -> dg.AssetCheckResult:
     # a test whose model was never built cannot run, and says so
-    message = "dbt did not run it" if result is None else result["message"] or "as expected"
+    message = "dbt did not run it" if result is None else result.message or "as expected"
     return dg.AssetCheckResult(
-        passed=result is not None and result["status"] == "pass",
+        passed=result is not None and result.status == "pass",
         asset_key=spec.asset_key,
         check_name=spec.name,
         metadata={"message": message},
     )
+
+
+def _selection(context: dg.AssetExecutionContext, manifest: Mapping[str, Any]) -> list[str]:
+    """Arguments for the models and data tests that this step is asked for."""
+    selection, indirect = get_subset_selection_for_context(
+        context=context,
+        manifest=manifest,
+        select=None,
+        exclude=None,
+        selector=None,
+        dagster_dbt_translator=LayerTranslator(),
+        current_dbt_indirect_selection_env=None,
+    )
+    return [*selection, *(["--indirect-selection", indirect] if indirect else [])]
 
 
 @contextlib.contextmanager
@@ -171,21 +186,6 @@ def _warehouse(pipeline: Pipeline) -> Iterator[None]:
         with _connect_when_free(lake.warehouse) as connection:
             lake.create_raw_views(connection, pipeline.deployment.end)
         yield
-
-
-def _target(lake: Lake) -> Path:
-    return lake.warehouse.parent / "dbt"
-
-
-def _results(invocation: DbtCliInvocation) -> list[dict[str, Any]]:
-    """What became of each node.
-
-    Raises:
-        dagster.Failure: dbt itself failed (exit code 2), so that the results that lie there are of an earlier command.
-    """
-    if invocation.process.returncode not in (0, 1):
-        raise dg.Failure(f"dbt failed: {invocation.get_error()}")
-    return invocation.get_artifact("run_results.json")["results"]
 
 
 def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:

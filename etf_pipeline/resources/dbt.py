@@ -1,45 +1,135 @@
-"""The dbt project as the pipeline runs it: where it lies, its manifest, and the variables it is given."""
+"""The dbt project as the pipeline runs it: where it lies, its manifest, its variables, and its commands.
 
+dbt runs in this process, on the manifest that is parsed once for all lakes: a process of its own would import for two
+seconds what is here already, and parse the project for two more. dbt allows one command at a time in a process.
+"""
+
+import contextlib
+import gc
 import importlib.metadata
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dagster_dbt import DbtCliResource
-from packaging.version import Version
+from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-from etf_pipeline.resources.lake import atomic_path, exclusive_lock
+from etf_pipeline.resources.lake import Lake, atomic_path, exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Parameters
 
 PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"
-_MANIFEST = PROJECT_DIR / "target" / "manifest.json"
+_TARGET = PROJECT_DIR / "target"
+_MANIFEST = _TARGET / "manifest.json"
+# dbt's own form of it, macros and all: of no use to another dbt
+_PARSED = _TARGET / "-".join(["manifest", *map(importlib.metadata.version, ("dbt-core", "dbt-duckdb"))])
+_PLACE = ("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR))
+_SHOWN = {"LogModelResult", "LogTestResult"}
 
 
-def dbt_executable() -> str:
-    """The dbt that is installed beside the running Python, whatever the PATH says."""
-    return str(Path(sys.executable).with_name("dbt"))
+class NodeResult(NamedTuple):
+    """What became of a model or test: dbt's status (success, pass, warn, fail, error, skipped) and its message."""
+
+    unique_id: str
+    status: str
+    message: str
 
 
-class InstalledDbt(DbtCliResource):
-    """The dbt beside the running Python, on this project."""
+class DbtError(RuntimeError):
+    """dbt itself failed, before or beside its models and tests; the message is dbt's."""
 
-    def __init__(self) -> None:
-        super().__init__(project_dir=str(PROJECT_DIR), profiles_dir=str(PROJECT_DIR), dbt_executable=dbt_executable())
 
-    @cached_property
-    def _cli_version(self) -> Version:
-        # `dbt --version`, which this takes the place of, takes two seconds
-        return Version(importlib.metadata.version("dbt-core"))
+class DbtCommand:
+    """One dbt command on a lake's warehouse. No other connection to that file may be open in this process.
 
-    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:
-        # two seconds too: only what asks the warehouse from within Dagster needs it
-        return None
+    `computed_from` is the first day of the rows that it computes in incremental models, the others being tested.
+    """
+
+    def __init__(self, pipeline: Pipeline, *arguments: str, computed_from: date | None = None) -> None:
+        variables = {**dbt_vars(pipeline), **({"computed_from": f"{computed_from}"} if computed_from else {})}
+        self._arguments = [
+            *arguments,
+            *("--vars", json.dumps(variables)),
+            *("--target-path", str(pipeline.lake.warehouse.parent / "dbt")),
+        ]
+        self.results: list[NodeResult] = []
+        """In the order they ended; complete when the last event is taken."""
+
+    def events(self) -> Iterator[DbtCoreCliEventMessage]:
+        """Run the command; each event that tells of a finished model or data test, as soon as dbt tells it.
+
+        Raises:
+            DbtError: dbt could not run. What fails inside the warehouse only has its status in `results`.
+        """
+        told: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        failures: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self.results = _invoke(self._arguments, told.put)
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                told.put(None)
+
+        worker = threading.Thread(target=work, name="dbt", daemon=True)
+        worker.start()
+        try:
+            while (event := told.get()) is not None:
+                yield DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
+        except BaseException:
+            # whoever is interrupted waits neither for the query that is running nor for those after it
+            while worker.is_alive():
+                _cancel()
+                worker.join(0.1)
+            # the frames that an interrupted query left through hold its connection, and the file with it
+            failures.clear()
+            gc.collect()
+            raise
+        worker.join()
+        if failures:
+            raise failures[0]
+
+    def run(self) -> list[NodeResult]:
+        """Run the command to its end.
+
+        Raises:
+            DbtError: dbt could not run.
+        """
+        for _ in self.events():
+            pass
+        return self.results
+
+
+def _invoke(arguments: list[str], tell: Callable[[dict[str, Any]], None]) -> list[NodeResult]:
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+    from dbt_common.events.functions import msg_to_dict
+
+    def callback(message: Any) -> None:
+        if message.info.name in _SHOWN:
+            tell(msg_to_dict(message))
+
+    try:
+        done = dbtRunner(_parsed_manifest(), [callback]).invoke([*arguments, *_PLACE])
+    finally:
+        # dbt keeps the file open for its next command
+        DuckDBConnectionManager.close_all_connections()
+    if done.exception:
+        raise DbtError(str(done.exception)) from done.exception
+    return [NodeResult(result.node.unique_id, str(result.status), result.message or "") for result in done.result]
+
+
+def _cancel() -> None:
+    from dbt.adapters.factory import FACTORY
+
+    for adapter in list(FACTORY.adapters.values()):
+        # the other thread may close what is found open here before it is interrupted; the caller looks whether it ended
+        with contextlib.suppress(Exception):
+            adapter.cancel_open_connections()
 
 
 def dbt_vars(pipeline: Pipeline) -> dict[str, Any]:
@@ -57,48 +147,54 @@ def load_manifest() -> Mapping[str, Any]:
     Needs neither data nor network; with a current manifest it only reads one file.
 
     Raises:
-        RuntimeError: the project does not parse; the message is dbt's.
+        DbtError: the project does not parse.
     """
-    if not _MANIFEST.exists() or _MANIFEST.stat().st_mtime < _last_change():
-        with exclusive_lock(_MANIFEST.parent / ".manifest.lock"):
-            if not _MANIFEST.exists() or _MANIFEST.stat().st_mtime < _last_change():
-                _parse()
+    _ensure_parsed()
     return json.loads(_MANIFEST.read_text(encoding="utf-8"))
 
 
-def _last_change() -> float:
+def _parsed_manifest() -> Any:
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.parser.manifest import extended_mashumuro_decoder
+
+    _ensure_parsed()
+    manifest = Manifest.from_msgpack(_PARSED.read_bytes(), decoder=extended_mashumuro_decoder)
+    # as after parsing
+    manifest.build_flat_graph()
+    manifest.build_parent_and_child_maps()
+    return manifest
+
+
+def _ensure_parsed() -> None:
+    if not _is_current():
+        with exclusive_lock(_TARGET / ".manifest.lock"):
+            if not _is_current():
+                _parse()
+
+
+def _is_current() -> bool:
     sources = [
         PROJECT_DIR / "dbt_project.yml",
+        PROJECT_DIR / "profiles.yml",
         *(PROJECT_DIR / "models").rglob("*"),
         *(PROJECT_DIR / "macros").rglob("*"),
         *(PROJECT_DIR / "tests").rglob("*"),
     ]
-    return max(path.stat().st_mtime for path in sources)
+    last_change = max(path.stat().st_mtime for path in sources)
+    return _PARSED.exists() and _MANIFEST.exists() and _MANIFEST.stat().st_mtime >= last_change
 
 
 def _parse() -> None:
-    target = PROJECT_DIR / "target" / "parse"
-    variables = {**Parameters.load().dbt_vars(), "source_label": ""}
-    command = [
-        dbt_executable(),
-        "parse",
-        "--no-partial-parse",
-        "--vars",
-        json.dumps(variables),
-        "--target-path",
-        str(target),
-        "--quiet",
-    ]
-    result = subprocess.run(
-        command,
-        cwd=PROJECT_DIR,
-        env={**os.environ, "DBT_PROFILES_DIR": str(PROJECT_DIR), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        raise RuntimeError(f"dbt parse failed:\n{result.stdout}{result.stderr}")
-    with atomic_path(_MANIFEST) as temporary:
-        temporary.write_bytes((target / "manifest.json").read_bytes())
+    from dbt.cli.main import dbtRunner
+
+    target = _TARGET / "parse"
+    # names of tables hold the name of the file they lie in, not of its folder
+    variables = {**Parameters.load().dbt_vars(), "source_label": "", "warehouse": Lake(Path()).warehouse.name}
+    arguments = ["parse", "--no-partial-parse", "--quiet", "--vars", json.dumps(variables)]
+    done = dbtRunner().invoke([*arguments, *_PLACE, "--target-path", str(target)])
+    if not done.success:
+        raise DbtError(f"dbt parse failed:\n{done.exception}")
+    for source, final in ((target / "partial_parse.msgpack", _PARSED), (target / "manifest.json", _MANIFEST)):
+        with atomic_path(final) as temporary:
+            temporary.write_bytes(source.read_bytes())
     _MANIFEST.touch()

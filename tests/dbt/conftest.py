@@ -1,7 +1,6 @@
 """A warehouse built by dbt from frames, in a temporary lake."""
 
 import itertools
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,14 +21,12 @@ def build_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Build:
     folder, numbers = tmp_path_factory.mktemp("warehouses"), itertools.count()
 
     def build(frames: Mapping[str, pd.DataFrame], *arguments: str) -> Path:
-        # always in the same place, so that dbt parses the project once
-        shutil.rmtree(folder / "lake", ignore_errors=True)
-        pipeline = Pipeline(Deployment(lake=folder / "lake"))
+        pipeline = Pipeline(Deployment(lake=folder / str(next(numbers))))
         write_frames(pipeline, frames)
         with open_warehouse(pipeline):
             pass
-        run_dbt(pipeline, folder, *(arguments or ("run",)))
-        return pipeline.lake.warehouse.rename(folder / f"{next(numbers)}.duckdb")
+        run_dbt(pipeline, *(arguments or ("run",)))
+        return pipeline.lake.warehouse
 
     return build
 

@@ -100,7 +100,7 @@ def test_every_variable_is_a_parameter() -> None:
     files = [PROJECT_DIR / "profiles.yml", PROJECT_DIR / "dbt_project.yml"]
     files += [f for folder in ("models", "macros", "tests") for f in (PROJECT_DIR / folder).rglob("*.sql")]
     used = {name for f in files for name in re.findall(r"""var\(\s*['"](\w+)""", f.read_text(encoding="utf-8"))}
-    assert used - set(Parameters.model_fields) == {"source_label", "warehouse"}
+    assert used - set(Parameters.model_fields) == {"computed_from", "source_label", "warehouse"}
 
 
 def test_unit_tests_override_parameters_only() -> None:

@@ -1,5 +1,6 @@
 """A warehouse that grew session by session is, row by row of every model, the one built at once."""
 
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from warehouse import open_warehouse, run_dbt, write_frames
 
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources import increment
-from etf_pipeline.resources.dbt import load_manifest
+from etf_pipeline.resources.dbt import DbtCommand, load_manifest
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
 
@@ -50,10 +51,10 @@ def tables(warehouse: Path) -> Frames:
         return {name: connection.sql(f"from {name} order by all").df() for (name,) in names}
 
 
-def build(pipeline: Pipeline, folder: Path) -> date | None:
+def build(pipeline: Pipeline) -> date | None:
     with open_warehouse(pipeline) as connection:
         start = increment.begin(connection, load_manifest(), [], IN_USE_SESSIONS)
-    run_dbt(pipeline, folder, "run", *([] if start else ["--full-refresh"]))
+    run_dbt(pipeline, "run", *([] if start else ["--full-refresh"]))
     with duckdb.connect(pipeline.lake.warehouse) as connection:
         increment.finish(connection)
     return start
@@ -65,13 +66,32 @@ def test_growing_session_by_session_is_building_at_once(tmp_path: Path, monkeypa
     starts = []
     for known in (*(evening(frames, day) for day in EVENINGS), frames):
         write_frames(pipeline, known)
-        starts.append(build(pipeline, tmp_path))
+        starts.append(build(pipeline))
     assert starts == [None, date(2024, 2, 19), date(2024, 2, 26)]
     grown = tables(pipeline.lake.warehouse)
     pipeline.lake.warehouse.unlink()
-    assert build(pipeline, tmp_path) is None
+    assert build(pipeline) is None
     whole = tables(pipeline.lake.warehouse)
     assert len(whole) > 30
     assert grown.keys() == whole.keys()
     for name, expected in whole.items():
         pd.testing.assert_frame_equal(grown[name], expected, check_exact=True, obj=name)
+
+
+def test_rows_that_are_kept_are_not_tested_again(first_market: tuple[Frames, Path], tmp_path: Path) -> None:
+    pipeline = Pipeline(Deployment(lake=shutil.copytree(first_market[1].parents[1], tmp_path / "lake")))
+
+    def failed(computed_from: date | None) -> set[str]:
+        arguments = ("test", "--select", "int_etf__held_value", "--exclude-resource-type", "unit_test")
+        results = DbtCommand(pipeline, *arguments, computed_from=computed_from).run()
+        return {node.unique_id.split(".")[2] for node in results if node.status == "fail"}
+
+    with duckdb.connect(pipeline.lake.warehouse) as connection:
+        rows = connection.sql("select distinct trade_date from int_etf__held_value order by all").fetchall()
+        (spoilt,), (after,) = rows[5:7]
+        connection.execute("update int_etf__held_value set share_date = trade_date + 1 where trade_date = ?", [spoilt])
+        connection.execute("insert into int_etf__held_value from int_etf__held_value where trade_date = ?", [spoilt])
+    found = {"assert_held_value_uses_only_what_is_known", "unique_key_int_etf__held_value_etf_code__trade_date"}
+    assert failed(None) == found
+    assert failed(spoilt) == found
+    assert failed(after) == set()

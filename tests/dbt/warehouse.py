@@ -1,18 +1,14 @@
 """Steps from frames to a warehouse: raw files of a lake, views of them, dbt."""
 
-import json
-import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 
 import duckdb
 import pandas as pd
 
 from etf_pipeline.contract import load_contract
-from etf_pipeline.resources.dbt import PROJECT_DIR, dbt_executable, dbt_vars
+from etf_pipeline.resources.dbt import DbtCommand
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.canonical import canonical_frame
 
@@ -34,15 +30,9 @@ def open_warehouse(pipeline: Pipeline) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def run_dbt(pipeline: Pipeline, folder: Path, *arguments: str) -> None:
-    """Run dbt on the lake's warehouse; what it writes beside lies in `folder`."""
-    command = [dbt_executable(), *arguments, "--vars", json.dumps(dbt_vars(pipeline))]
-    result = subprocess.run(
-        [*command, "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"), "--quiet"],
-        cwd=PROJECT_DIR,
-        env={**os.environ, "DBT_PROFILES_DIR": str(PROJECT_DIR)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+def run_dbt(pipeline: Pipeline, *arguments: str) -> None:
+    """Run dbt on the lake's warehouse; whatever fails is named, what only warns is not."""
+    results = DbtCommand(pipeline, *arguments).run()
+    assert results
+    failed = [f"{node.unique_id}: {node.message}" for node in results if node.status not in ("success", "pass", "warn")]
+    assert not failed, "\n".join(failed)
