@@ -6,6 +6,9 @@ LAKE ?= lake
 ARGS ?=
 READY := $(VENV)/.ready
 
+# some environments forbid Python to store what it compiled, and each of hundreds of processes compiles it again
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: setup run test check ui bench lock clean
 
 setup: $(READY)

@@ -1,9 +1,13 @@
 """What the end-to-end tests share: the console entry in a process of its own, and what a lake holds."""
 
+import atexit
 import hashlib
+import multiprocessing
 import os
-import subprocess
+import resource
+import runpy
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[2]
-ENTRY = (sys.executable, "-c", "from etf_pipeline.cli import main; main()")
+OFFLINE = ROOT / "tests" / "pipeline" / "offline"
 COMPUTED = ("raw", "published")
 DATED = ("archive", "ledger")  # these hold when something was written, so no two lakes have the same
 
@@ -23,7 +27,7 @@ LAST_SHORT_SIGNAL = "2023-07-21"
 def environment(**extra: str) -> dict[str, str]:
     """This process' environment without any setting of the pipeline or of Dagster, and without a network."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ETF_PIPELINE_", "DAGSTER_", "DBT_"))}
-    path = os.pathsep.join([str(ROOT / "tests" / "pipeline" / "offline"), str(ROOT)])
+    path = os.pathsep.join([str(OFFLINE), str(ROOT)])
     return {**kept, "PYTHONPATH": path, **extra}
 
 
@@ -45,35 +49,83 @@ def squeeze(text: str) -> str:
     return "".join(text.split())
 
 
+_LIBRARIES = (
+    "apprise",
+    "clarabel",
+    "dagster_dbt",
+    "dbt.adapters.duckdb",
+    "dbt.cli.main",
+    "exchange_calendars",
+    "great_expectations",
+    "httpx",
+    "jinja2",
+    "rich.progress",
+    "scipy.optimize",
+    "typer",
+    "xlsxwriter",
+)
+"""What every command imports, for seconds each time. None of these starts a thread that a fork would miss."""
+
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Processes that have these libraries from the start; there is but one such server in a test process."""
+PROCESSES.set_forkserver_preload(list(_LIBRARIES))
+
+
+class Command:
+    """A console command in a process group of its own, which has the libraries but nothing of the project yet."""
+
+    def __init__(self, *arguments: object, cwd: Path, log: Path, largest_file: int | None = None) -> None:
+        settings = environment()
+        self._process = PROCESSES.Process(target=_run, args=([*map(str, arguments)], cwd, log, settings, largest_file))
+        self._process.start()
+        assert self._process.pid
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """Exit code, below zero the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Exit code, once there is one.
+
+        Raises:
+            TimeoutError: it still runs.
+        """
+        self._process.join(timeout)
+        code = self.poll()
+        if code is None:
+            raise TimeoutError(f"still running after {timeout} s")
+        return code
+
+
+def _run(arguments: list[str], cwd: Path, log: Path, settings: dict[str, str], largest_file: int | None) -> None:
+    os.setsid()
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(settings)
+    sys.argv = ["etf-pipeline", *arguments]
+    if largest_file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+    # as a program of its own would begin and end
+    assert not [name for name in sys.modules if name.startswith("etf_pipeline")]
+    try:
+        from etf_pipeline.cli import main
+
+        main()
+    finally:
+        atexit._run_exitfuncs()
+
+
 def etf_pipeline(*arguments: object, cwd: Path, largest_file: int | None = None) -> Finished:
     """Run the console command to its end; no file can grow beyond `largest_file` bytes, as on a disk that is full."""
-    command = [*ENTRY, *map(str, arguments)]
-    if largest_file:
-        command = ["prlimit", f"--fsize={largest_file}", *command]
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout)
-
-
-def start_etf_pipeline(*arguments: object, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start the console command as the leader of a process group of its own."""
-    with log.open("ab") as stream:
-        return subprocess.Popen(
-            [*ENTRY, *map(str, arguments)],
-            cwd=cwd,
-            env=environment(),
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        code = Command(*arguments, cwd=cwd, log=log, largest_file=largest_file).wait(timeout=900)
+        return Finished(code, log.read_text(encoding="utf-8"))
 
 
 def computed_files(lake: Path, folders: tuple[str, ...] = COMPUTED) -> list[Path]:

@@ -1,9 +1,7 @@
 """A run killed at any moment leaves whole files, and the run after it the same bytes as if nothing had happened."""
 
 import os
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +11,12 @@ import pytest
 from tests.pipeline.harness import (
     LAST_SHORT_SIGNAL,
     SHORT,
+    Command,
     catalogue_rows,
     digests,
     etf_pipeline,
     folder_of,
     readable_rows,
-    start_etf_pipeline,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("short")]
@@ -42,7 +40,7 @@ Kills at random moments, a hundred of them, are a trial of `benchmarks/soak.py`.
 """
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: Command) -> None:
     """End the command and all it started at once, without a chance to tidy up."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -60,7 +58,7 @@ def run_until(name: str, lake: Path, log: Path) -> None:
     """Run up to the moment of that name, and no further."""
     moment = MOMENTS[name]
     assert not moment(lake), f"{name}: has passed already"
-    process = start_etf_pipeline("run", "--no-research", "--lake", lake, *SHORT, cwd=lake.parent, log=log)
+    process = Command("run", "--no-research", "--lake", lake, *SHORT, cwd=lake.parent, log=log)
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not moment(lake):
@@ -98,7 +96,7 @@ def test_killed_at_every_stage_and_then_run_twice_at_once(undisturbed: dict[str,
         (lake / file).write_bytes(b"PAR1 half a file")
     # two runs at once: they wait for each other where they have to
     logs = [tmp_path / "first.log", tmp_path / "second.log"]
-    runs = [start_etf_pipeline("run", "--no-research", "--lake", lake, *SHORT, cwd=tmp_path, log=log) for log in logs]
+    runs = [Command("run", "--no-research", "--lake", lake, *SHORT, cwd=tmp_path, log=log) for log in logs]
     for run, log in zip(runs, logs, strict=True):
         assert run.wait(PATIENCE_SECONDS) == 0, log.read_text()
         assert f"Holdings of signal {LAST_SHORT_SIGNAL}" in log.read_text()
@@ -106,7 +104,6 @@ def test_killed_at_every_stage_and_then_run_twice_at_once(undisturbed: dict[str,
     check_whole(lake)
 
 
-@pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed")
 @pytest.mark.parametrize("largest_file", [100_000, 3_000_000], ids=["run log", "warehouse"])
 def test_a_full_disk(undisturbed: dict[str, str], largest_file: int, tmp_path: Path) -> None:
     lake = tmp_path / "lake"

@@ -5,7 +5,6 @@ pass over the last weeks completes what had not settled; then the results are co
 """
 
 import gzip
-import multiprocessing
 import random
 import time
 from collections import Counter
@@ -30,6 +29,7 @@ from etf_pipeline.sources.base import NotAvailable
 from etf_pipeline.sources.sample import SampleSource
 from etf_pipeline.sources.tushare.estimate import estimate
 from etf_pipeline.sources.tushare.mapping import LACKING
+from tests.pipeline.harness import PROCESSES
 from tests.sources.tushare.clock import FakeClock
 from tests.sources.tushare.ingest import ingest, source_of
 from tests.sources.tushare.market import LISTED_FUND, Market, shenzhen_report
@@ -383,14 +383,12 @@ def test_killed_at_any_moment_nothing_is_fetched_twice(
 ) -> None:
     report = tmp_path / "report.parquet"
     shenzhen_report(date(2026, 4, 1), date(2026, 10, 30)).to_parquet(report)
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.sources.tushare.ingest"])
     lake = tmp_path / "lake"
     lake.mkdir()
     moments = sorted(random.Random(20261030).sample(range(sum(MINIMUM.values())), KILLS))
     for number, moment in enumerate([*moments, None]):
         at = KILLED_END + timedelta(minutes=number)
-        child = processes.Process(target=ingest, args=(server.url, TOKEN, lake, report, at, START, END, KILLED))
+        child = PROCESSES.Process(target=ingest, args=(server.url, TOKEN, lake, report, at, START, END, KILLED))
         child.start()
         while moment is not None and child.is_alive() and server.count() < moment:
             time.sleep(0.0005)
