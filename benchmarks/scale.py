@@ -32,7 +32,7 @@ import pandas as pd
 
 from benchmarks.look_through import INPUTS, LIBRARIES, RESULTS
 from benchmarks.market import LAST_DAY, add_last_session
-from etf_pipeline.resources.dbt import PROJECT_DIR, dbt_executable, dbt_vars
+from etf_pipeline.resources.dbt import DbtCommand
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
@@ -157,7 +157,7 @@ def look_through(lake: Lake, deployment: Deployment, folder: Path) -> None:
     times: dict[str, list[float]] = {name: [] for name in ("models", *LIBRARIES)}
     peaks = dict.fromkeys(LIBRARIES, 0)
     for _ in range(TURNS):
-        times["models"].append(run_models(deployment, folder / "dbt"))
+        times["models"].append(run_models(deployment))
         for library in LIBRARIES:
             command = (sys.executable, "-m", "benchmarks.look_through", library, inputs, lake.root / "raw", results)
             one = measured(*command)
@@ -175,18 +175,15 @@ def look_through(lake: Lake, deployment: Deployment, folder: Path) -> None:
         )
 
 
-def run_models(deployment: Deployment, target: Path) -> float:
+def run_models(deployment: Deployment) -> float:
     """Seconds the look-through models take together, as dbt measures them, in the lake's own warehouse."""
-    variables = json.dumps(dbt_vars(Pipeline(deployment)))
-    command = [dbt_executable(), "run", "--full-refresh", "--select", *LOOK_THROUGH, "--vars", variables]
-    project = ["--project-dir", PROJECT_DIR, "--profiles-dir", PROJECT_DIR, "--target-path", target]
-    measured(*command, *project)
-    return model_seconds(target)
+    DbtCommand(Pipeline(deployment), "run", "--full-refresh", "--select", *LOOK_THROUGH).run()
+    return model_seconds(deployment.lake)
 
 
-def model_seconds(target: Path) -> float:
-    """Sum of the look-through models' times in dbt's last run there."""
-    results = json.loads((target / "run_results.json").read_text())["results"]
+def model_seconds(lake: Path) -> float:
+    """Sum of the look-through models' times in the last dbt command of a lake."""
+    results = json.loads((lake / "build" / "dbt" / "run_results.json").read_text())["results"]
     seconds = {
         r["unique_id"].split(".")[-1]: r["execution_time"] for r in results if r["unique_id"].startswith("model")
     }
@@ -251,7 +248,7 @@ def main(folder: Path) -> None:
     rebuild = measured(*RUN, "--source", "files", "--data", data, "--lake", root)
     in_lake = {name: on_disk(root / name) for name in ("raw", "published", "build")}
     print(f"rebuild           {rebuild}, {', '.join(f'{k} {v}' for k, v in in_lake.items())}")
-    print(f"  look-through models in it: {model_seconds(root / 'build' / 'dbt'):.1f} s")
+    print(f"  look-through models in it: {model_seconds(root):.1f} s")
     look_through(lake, deployment, folder)
 
     before = newest_holdings(root)
