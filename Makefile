@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 LAKE ?= lake
 ARGS ?=
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
 
 # some environments forbid Python to store what it compiled, and each of hundreds of processes compiles it again
 export PYTHONDONTWRITEBYTECODE =
@@ -15,9 +16,10 @@ setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock
+	awk '/^[a-z]/ {n++} {print > ("$(VENV)/half" n % 2)}' requirements.lock  # pip works on one core
+	$(PIP) --require-hashes -r $(VENV)/half0 & $(PIP) --require-hashes -r $(VENV)/half1; second=$$?; wait $$! && exit $$second
 	@$(BIN)/python -m compileall -qq -j 0 -x "/tests?/" $(VENV)/lib >/dev/null || true  # what pip would do on one core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --no-build-isolation --editable .
 	touch $@
 
 run: setup  ## whole job on the sample; other data: make run ARGS="--source files --data DIR"

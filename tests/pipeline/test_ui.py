@@ -1,4 +1,5 @@
-"""The Dagster UI: a web server and a daemon over the lake, driven as its pages do, and in a real browser."""
+"""The Dagster UI over the lake as it is deployed (code server, web server, daemon), driven as its pages do, and in a
+real browser."""
 
 import json
 import os
@@ -10,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -33,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui")]
 START, END = date(2023, 8, 1), date(2023, 12, 31)  # whole months, as the partitions are
 LAST_SIGNAL = date(2023, 12, 29)
 PATIENCE_SECONDS = 900
-DAEMON = ("dagster-daemon", "run", "-m", "etf_pipeline.definitions")
+DAEMON = ("dagster-daemon", "run", "-w", "workspace.yaml")
 ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
 
 ASSETS = "{ assetNodes { assetKey { path } isMaterializable isPartitioned } }"
@@ -111,16 +112,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for_answer(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(found: Callable[[], Any], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until something is found, which the program is to bring about."""
     deadline = time.monotonic() + 90
     while True:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
-        try:
-            client.ask("{ version }")
-            return
-        except (OSError, AssertionError):
-            time.sleep(0.2)
+        with suppress(OSError, AssertionError):
+            if found():
+                return
+        time.sleep(0.2)
 
 
 def reasons(client: Client, runs: list[dict[str, Any]]) -> str:
@@ -176,11 +177,18 @@ def materialized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materiali
     (home / "dagster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     deployment = Deployment(lake=home / "lake", start=START, end=END)
     settings = environment(**deployment.to_env(), DAGSTER_HOME=str(home))
-    port = free_port()
+    socket_file, port = home / "code.sock", free_port()
+    place = {"socket": str(socket_file), "location_name": "etf_pipeline"}
+    (home / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": place}]}), encoding="utf-8")
     client = Client(port)
-    web = ("-m", "etf_pipeline.definitions", "-h", "127.0.0.1", "-p", str(port))
-    with started("dagster-webserver", *web, home=home, settings=settings) as server:
-        wait_for_answer(client, server, home / "dagster-webserver.log")
+    code = ("code-server", "start", "-m", "etf_pipeline.definitions", "-s", str(socket_file))
+    web = ("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))
+    with (
+        started("dagster", *code, home=home, settings=settings) as code_server,
+        started("dagster-webserver", *web, home=home, settings=settings) as server,
+    ):
+        wait_for(socket_file.exists, code_server, home / "dagster.log")
+        wait_for(lambda: client.ask(ASSETS)["assetNodes"], server, home / "dagster-webserver.log")
         keys = [n["assetKey"] for n in client.ask(ASSETS)["assetNodes"] if n["isMaterializable"]]
         launched = client.ask(MATERIALIZE_ALL, keys=keys)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
