@@ -146,10 +146,11 @@ class FilesSource:
             TransientSourceError: the folder changed while it was read.
         """
         self._refresh()
-        # weights are examined by what etf_info says; of the others two at a time, since columns keep Python waiting
+        # weights are examined by what etf_info says; of the others two at a time, since columns keep Python waiting,
+        # the largest first, so that both end at about the same time
         self._try_to_examine("etf_info")
         with ThreadPoolExecutor(max_workers=2) as threads:
-            list(threads.map(self._try_to_examine, self._contract))
+            list(threads.map(self._try_to_examine, sorted(self._contract, key=self._bytes, reverse=True)))
         violations: list[str] = []
         notes: dict[str, str] = {}
         for name in self._contract:
@@ -170,6 +171,11 @@ class FilesSource:
         with suppress(SourceError):
             if name != _CALENDAR and self._paths(name):
                 self._examined(name)
+
+    def _bytes(self, name: str) -> int:
+        with suppress(SourceError, OSError):
+            return sum(path.stat().st_size for path in self._paths(name))
+        return 0
 
     def files_of(self, dataset: str) -> list[Path]:
         """Files the dataset would be read from, in the order they are read; none if it is absent.
