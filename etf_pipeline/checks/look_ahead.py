@@ -8,6 +8,7 @@ import functools
 from datetime import time
 
 import dagster as dg
+import duckdb
 import numpy as np
 import pandas as pd
 
@@ -320,20 +321,29 @@ def _constituents_were_known(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCh
     held = published(pipeline, "stock_weekly", ["week_end", "stock_code", "held_value_cny"])
     held = held[held["held_value_cny"] > 0]
     weeks = pd.DatetimeIndex(np.sort(held["week_end"].unique())[-_RECENT_WEEKS:])
-    weights = pipeline.lake.read_raw(load_contract()["index_weight"], pipeline.deployment.end)
-    set_key = ["index_code", "as_of_date"]
-    known_at = weights.groupby(set_key)["available_at"].max().reset_index()
     held = held[held["week_end"].isin(weeks)]
-    newest = [known_at.iloc[:0].assign(week_end=pd.Series(dtype=held["week_end"].dtype))]
-    for week, decision in zip(weeks, decision_moments(weeks, p.decision_sessions_after, p.decision_time), strict=True):
-        usable = known_at[known_at["available_at"] <= decision].sort_values("as_of_date")
-        newest.append(usable.drop_duplicates("index_code", keep="last").assign(week_end=week))
-    in_use = pd.concat(newest)[[*set_key, "week_end"]]
-    # the few sets in use first: all of ten years are millions of rows
-    rows = weights[[*set_key, "stock_code"]].merge(in_use[set_key].drop_duplicates(), on=set_key)
-    constituents = rows.merge(in_use, on=set_key)[["week_end", "stock_code"]].drop_duplicates()
-    found = held.merge(constituents, on=["week_end", "stock_code"], how="left", indicator=True)
-    broken = found.loc[found.pop("_merge").eq("left_only")]
+    # all weights of ten years are millions of rows, of which few are looked at
+    with duckdb.connect() as raw:
+        pipeline.lake.create_raw_views(raw, pipeline.deployment.end)
+        known_at = raw.sql(
+            "SELECT index_code, as_of_date, max(available_at) AS available_at FROM raw.index_weight GROUP BY ALL"
+        ).df()
+        newest = [known_at.iloc[:0].assign(week_end=pd.Series(dtype=held["week_end"].dtype))]
+        for week, decision in zip(
+            weeks, decision_moments(weeks, p.decision_sessions_after, p.decision_time), strict=True
+        ):
+            usable = known_at[known_at["available_at"] <= decision].sort_values("as_of_date")
+            newest.append(usable.drop_duplicates("index_code", keep="last").assign(week_end=week))
+        raw.register("held", held)
+        raw.register("in_use", pd.concat(newest)[["index_code", "as_of_date", "week_end"]])
+        broken = raw.sql(
+            """
+            SELECT * FROM held ANTI JOIN (
+                SELECT week_end, stock_code FROM raw.index_weight JOIN in_use USING (index_code, as_of_date)
+            ) USING (week_end, stock_code)
+            ORDER BY week_end, stock_code
+            """
+        ).df()
     return verdict(broken, len(held), weeks=len(weeks))
 
 

@@ -3,7 +3,9 @@
 Here: sheets and number formats. Not here: what is in the tables. The same data give the same bytes.
 """
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from etf_pipeline.tables import (
 
 # any day will do, as long as it is not today
 _CREATED = datetime(2000, 1, 1)
+_DAY_ZERO = pd.Timestamp("1899-12-30")
 _MARTS = Path(__file__).parents[2] / "dbt_project" / "models" / "marts" / "marts.yml"
 _PERCENT = (
     *("_ratio", "_return", "_excess", "_drawdown", "_win_rate", "volatility", "tracking_error", "weight", "turnover"),
@@ -150,10 +153,12 @@ def _write_table(sheet: Worksheet, frame: pd.DataFrame, formats: dict[str, Forma
         cell_format = formats.get(_kind(name, frame[name]))
         sheet.set_column(column, column, min(max(len(name) + 2, 12), 28), cell_format)
         sheet.write_string(0, column, name, formats["head"])
-        columns.append((column, cell_format, _plain(frame[name])))
+        columns.append((column, cell_format, _writer(sheet, frame[name]), _plain(frame[name])))
     for row in range(len(frame)):
-        for column, cell_format, values in columns:
-            _write_value(sheet, row + 1, column, values[row], cell_format)
+        for column, cell_format, write, values in columns:
+            # a missing value leaves the cell empty
+            if (value := values[row]) is not None:
+                write(row + 1, column, value, cell_format)
     if len(frame.columns):
         sheet.autofilter(0, 0, max(len(frame), 1), len(frame.columns) - 1)
 
@@ -174,14 +179,26 @@ def _kind(name: str, values: pd.Series) -> str:
 
 
 def _plain(values: pd.Series) -> list[Any]:
-    """Plain Python values; what Excel has no number for (missing, infinite) is None."""
+    """Plain Python values, days as Excel counts them; what Excel has no number for (missing, infinite) is None."""
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        values = values.dt.tz_convert("Asia/Shanghai").dt.tz_localize(None)
+        moments = values.dt.tz_convert("Asia/Shanghai").dt.tz_localize(None)
+        return [None if pd.isna(moment) else moment.to_pydatetime() for moment in moments]
     if pd.api.types.is_datetime64_any_dtype(values):
-        return [None if pd.isna(value) else value.to_pydatetime() for value in values]
+        values = (values - _DAY_ZERO).dt.days
     if pd.api.types.is_float_dtype(values):
         values = values.where(np.isfinite(values.to_numpy(dtype=float, na_value=np.nan)))
     return values.astype(object).where(values.notna(), None).tolist()
+
+
+def _writer(sheet: Worksheet, values: pd.Series) -> Callable[[int, int, Any, Format | None], object]:
+    """What writes a value of the column; of hundreds of thousands, none is looked at for its type."""
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return sheet.write_datetime
+    if pd.api.types.is_bool_dtype(values):
+        return sheet.write_boolean
+    if pd.api.types.is_datetime64_any_dtype(values) or pd.api.types.is_numeric_dtype(values):
+        return sheet.write_number
+    return sheet.write_string if isinstance(values.dtype, pd.StringDtype) else partial(_write_value, sheet)
 
 
 def _write_value(sheet: Worksheet, row: int, column: int, value: Any, cell_format: Format | None) -> None:
