@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -33,6 +34,7 @@ from etf_pipeline.resources.archive import rows_as_of, with_record
 
 CATALOGUE = "etf.duckdb"
 _LAYOUT = 1
+_FILES_AT_ONCE = 2
 
 
 class LakeError(Exception):
@@ -153,13 +155,18 @@ class Lake:
             if len(dates) and (pc.min(dates).as_py() < start or pc.max(dates).as_py() > end):
                 raise LakeError(f"{dataset.name}: rows outside {start} … {end}")
             years = pc.year(dates)
-            for year in range(start.year, end.year + 1):
+
+            def replace(year: int) -> None:
                 path = self.raw_folder(dataset) / f"{year}.parquet"
                 present = self._stored(dataset, path)
                 day = present[dataset.date_column]
                 outside = pc.or_(pc.less(day, pa.scalar(start)), pc.greater(day, pa.scalar(end)))
                 inside = present.filter(pc.invert(outside))
                 self._replace(dataset, path, inside, incoming.filter(pc.equal(years, year)), present.filter(outside))
+
+            # Arrow leaves Python to others while it works, and no file has anything to do with another
+            with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+                list(pool.map(replace, range(start.year, end.year + 1)))
 
     @staticmethod
     def _stored(dataset: Dataset, path: Path) -> pa.Table:
@@ -172,9 +179,11 @@ class Lake:
         if record is None:
             return
         _write_table(record, archive)
-        rows = pa.concat_tables([others, after])
+        rows = after  # in the order of the key, as all that is written is
+        if others.num_rows:
+            rows = pa.concat_tables([others, after]).sort_by([(column, "ascending") for column in dataset.key])
         if rows.num_rows:
-            _write_table(rows.sort_by([(column, "ascending") for column in dataset.key]), path)
+            _write_table(rows, path)
         else:
             path.unlink(missing_ok=True)
 
