@@ -5,6 +5,7 @@ Not here: ranks as such (`composite.py`), values through time (`backtest.py`), s
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from etf_pipeline.core.composite import select_top
@@ -20,11 +21,13 @@ def top_weights(
     nothing and is 0 throughout, as it is in the published holdings.
     """
     _, ranks = composite_and_rank(scores, in_use)
-    published = ~withheld(scores, in_use, missing_limit)
+    ranks = ranks.astype(float)  # once for all of `top_n`
+    published = ~withheld(scores, in_use, missing_limit).reindex(ranks.index).to_numpy()
     weights = {}
     for n in top_n:
-        held = select_top(ranks, n).mul(published, axis=0).astype(float)
-        weights[n] = held.div(held.sum(axis=1).replace(0.0, 1.0), axis=0)
+        held = select_top(ranks, n).to_numpy() & published[:, None]
+        # a date without holdings stays 0
+        weights[n] = pd.DataFrame(held / np.maximum(held.sum(axis=1, keepdims=True), 1), ranks.index, ranks.columns)
     return weights
 
 
