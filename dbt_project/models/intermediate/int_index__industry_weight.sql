@@ -22,13 +22,13 @@ with placed as (
 
 )
 
-select index_code, as_of_date, segment_start, basis, industry_code, {{ exact_sum('weight', scale=15) }} as weight
+select index_code, as_of_date, segment_start, basis, industry_code, {{ exact_sum('weight', scale=15, digits=18) }} as weight
 from placed
 group by all
 
 union all
 
 -- vendors round weights: what the set lacks of one (or has beyond it) stays visible
-select index_code, as_of_date, segment_start, 'weight remainder' as basis, null as industry_code, 1 - {{ exact_sum('weight', scale=15) }} as weight
+select index_code, as_of_date, segment_start, 'weight remainder' as basis, null as industry_code, 1 - {{ exact_sum('weight', scale=15, digits=18) }} as weight
 from placed
 group by all

@@ -18,8 +18,8 @@ select
     by_set.week_end,
     weight.stock_code,
     weight.is_a_share,
-    {{ exact_sum('by_set.held_value_cny * weight.weight') }} as held_value_cny,
-    {{ exact_sum('by_set.net_creation_cny * weight.weight') }} as net_creation_cny
+    {{ exact_sum('by_set.held_value_cny * weight.weight', digits=18) }} as held_value_cny,
+    {{ exact_sum('by_set.net_creation_cny * weight.weight', digits=18) }} as net_creation_cny
 from by_set
 inner join {{ ref('stg_index__weight') }} as weight using (index_code, as_of_date)
 group by all
