@@ -95,7 +95,6 @@ class FactsFile:
         """Write what has been learned since the last time."""
         if self._facts == self._saved:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self._path) as temporary:
             temporary.write_bytes(_ALL_FACTS.dump_json(self._facts, indent=1))
         self._saved = dict(self._facts)

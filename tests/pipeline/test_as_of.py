@@ -37,8 +37,7 @@ def published(lake: Path) -> dict[str, str]:
     return {name: digest for name, digest in digests(lake).items() if name.startswith("published/")}
 
 
-def test_a_revision_is_told_and_undone(short_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DBT_EXCLUDE_RESOURCE_TYPES", "test unit_test")
+def test_a_revision_is_told_and_undone(short_lake: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(short_lake, tmp_path / "lake")
     before, moment = published(folder), datetime.now(ZoneInfo("Asia/Shanghai"))
     ledger = pd.read_parquet(folder / "ledger" / "holdings_ledger.parquet")

@@ -57,13 +57,10 @@ def ingested(sample_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.parametrize("day", DATES)
-def test_later_data_change_nothing(
-    sample_lake: Path, ingested: Path, day: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # what is compared are the tables: the tests on them, half of the time, have run on the whole sample
-    monkeypatch.setenv("DBT_EXCLUDE_RESOURCE_TYPES", "test unit_test")
+def test_later_data_change_nothing(sample_lake: Path, ingested: Path, day: str) -> None:
     definitions = build_defs(Deployment(lake=ingested, end=date.fromisoformat(day)))
     needed = dg.AssetSelection.assets(["strategy", "strategy_holdings"]).upstream()
+    # what is compared are the tables: the tests on them, half of the time, have run on the whole sample
     computed = (needed - dg.AssetSelection.groups("raw")).without_checks()
     job = dg.define_asset_job("computed", selection=computed)
     runnable = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("computed")
