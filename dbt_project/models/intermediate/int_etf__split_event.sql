@@ -1,59 +1,12 @@
 -- listed splits, and steps of NAV or traded price that no daily limit allows and a whole number explains
-with quotes as (
-
-    select etf_code, trade_date, 'nav' as kind, unit_nav as price, null as adjusted_price
-    from {{ ref('int_etf__price') }}
-    where unit_nav is not null
-
-    union all
-
-    select etf_code, trade_date, 'market' as kind, market_price as price, adjusted_close as adjusted_price
-    from {{ ref('int_etf__price') }}
-    where market_price is not null
-
-),
-
-stepped as (
+with steps as (
 
     select
-        quotes.etf_code,
-        quotes.kind,
-        quotes.trade_date,
+        step.*,
         -- the last session of the known calendar has no successor yet
-        coalesce(session.next_trade_date, session.trade_date) as next_trade_date,
-        lag(quotes.trade_date) over series as previous_date,
-        session.session_number - lag(session.session_number) over series as sessions,
-        lag(quotes.price) over series / quotes.price as plain_step,
-        -- raw over adjusted price is free of the market's own move
-        plain_step * quotes.adjusted_price / lag(quotes.adjusted_price) over series as adjusted_step
-    from quotes
+        coalesce(session.next_trade_date, session.trade_date) as next_trade_date
+    from {{ ref('int_etf__price_step') }} as step
     inner join {{ ref('stg_calendar__session') }} as session using (trade_date)
-    window series as (partition by quotes.etf_code, quotes.kind order by quotes.trade_date)
-
-),
-
-judged as (
-
-    select
-        *,
-        coalesce(adjusted_step, plain_step) as step,
-        case when step > 1 then round(step) else 1 / round(1 / step) end as whole_step,
-        case
-            when adjusted_step is null then pow(1 + {{ var('split_price_jump') }}, sessions)
-            else 1 + {{ var('split_price_jump') }}
-        end as limit_step
-    from stepped
-
-),
-
-steps as (
-
-    select etf_code, kind, previous_date, trade_date, next_trade_date, step, whole_step as new_per_old
-    from judged
-    where
-        (step > limit_step or step < 1 / limit_step)
-        and whole_step <> 1
-        and abs(step / whole_step - 1) <= {{ var('split_integer_tolerance') }}
 
 ),
 

@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', unique_key='segment_start') }}
+
 with placed as (
 
     select
@@ -19,6 +21,7 @@ with placed as (
             and weight.is_a_share
             and segment.segment_start >= membership.in_date
             and segment.segment_start < membership.out_date
+    where {{ since('segment.segment_start') }}
 
 )
 

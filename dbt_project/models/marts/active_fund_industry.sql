@@ -15,23 +15,36 @@ in_use as (
 
 ),
 
+-- what one day made known of a report, once for all weeks it is in use
+disclosed as (
+
+    select
+        holding.report_date,
+        holding.known_date,
+        membership.industry_code,
+        sum(cast(holding.market_value_cny as decimal(38, 6))) as market_value_cny
+    from {{ ref('stg_fund__holding') }} as holding
+    inner join {{ ref('stg_fund__info') }} as fund on holding.fund_code = fund.fund_code and fund.is_active_equity
+    inner join {{ ref('stg_industry__membership') }} as membership
+        on
+            holding.stock_code = membership.stock_code
+            and holding.report_date >= membership.in_date
+            and holding.report_date < membership.out_date
+    group by all
+
+),
+
 held as (
 
     select
         in_use.week_end,
         in_use.report_date,
         in_use.public_date,
-        membership.industry_code,
-        {{ exact_sum('holding.market_value_cny') }} as market_value_cny
+        disclosed.industry_code,
+        {{ exact_sum('disclosed.market_value_cny') }} as market_value_cny
     from in_use
-    inner join {{ ref('stg_fund__holding') }} as holding
-        on in_use.report_date = holding.report_date and in_use.week_end >= holding.known_date
-    inner join {{ ref('stg_fund__info') }} as fund on holding.fund_code = fund.fund_code and fund.is_active_equity
-    inner join {{ ref('stg_industry__membership') }} as membership
-        on
-            holding.stock_code = membership.stock_code
-            and in_use.report_date >= membership.in_date
-            and in_use.report_date < membership.out_date
+    inner join disclosed
+        on in_use.report_date = disclosed.report_date and in_use.week_end >= disclosed.known_date
     group by all
 
 )

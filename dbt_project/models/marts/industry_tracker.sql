@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', unique_key='week_end') }}
+
 with purity as (
 
     select index_code, as_of_date, segment_start, industry_code, weight as industry_weight_ratio
@@ -6,14 +8,22 @@ with purity as (
 
 ),
 
+held as (
+
+    select *
+    from {{ ref('int_etf__held_value') }}
+    where trade_date = week_end and {{ since('week_end') }}
+
+),
+
 traded as (
 
     select
         etf_code,
         trade_date,
-        {{ exact_sum('amount_cny', 'over recent') }} / count(amount_cny) over recent as mean_amount_cny
+        {{ exact_sum('amount_cny', 'over recent', digits=18) }} / count(amount_cny) over recent as mean_amount_cny
     from {{ ref('int_etf__price') }}
-    where amount_cny is not null
+    where amount_cny is not null and etf_code in (select etf_code from held)
     window recent as (
         partition by etf_code order by trade_date
         rows between {{ var('tracker_liquidity_sessions') }} - 1 preceding and current row
@@ -32,7 +42,7 @@ select
     info.annual_fee_ratio,
     traded.mean_amount_cny,
     '{{ var("source_label") }}' as source
-from {{ ref('int_etf__held_value') }} as held
+from held
 inner join {{ ref('stg_etf__info') }} as info using (etf_code)
 inner join {{ ref('int_index__daily') }} as daily
     on
@@ -47,6 +57,4 @@ left join purity
         and daily.as_of_date = purity.as_of_date
         and daily.segment_start = purity.segment_start
 left join traded on held.etf_code = traded.etf_code and held.trade_date = traded.trade_date
-where
-    held.trade_date = held.week_end
-    and (purity.industry_code is not null or daily.look_through = 'theme')
+where purity.industry_code is not null or daily.look_through = 'theme'

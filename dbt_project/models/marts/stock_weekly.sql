@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', unique_key='week_end') }}
+
 select
     stock.week_end,
     stock.stock_code,
@@ -14,5 +16,6 @@ left join {{ ref('stg_industry__membership') }} as membership
         and stock.week_end >= membership.in_date
         and stock.week_end < membership.out_date
 where
-    stock.week_end <= (select max(trade_date) from {{ ref('stg_etf__share') }})
+    {{ since('stock.week_end') }}
+    and stock.week_end <= (select max(trade_date) from {{ ref('stg_etf__share') }})
     and (stock.held_value_cny is not null or stock.net_creation_cny is not null)
