@@ -143,10 +143,11 @@ def settings(lake: Lake, parameters: Parameters) -> Iterator[Finding]:
     """All published tables were made with the parameters in force."""
     stale = {}
     for table in lake.published_tables():
-        metadata = pq.read_schema(lake.published_path(table)).metadata or {}
-        made_with = metadata.get(b"settings_hash", b"none").decode()
-        if made_with != parameters.hash:
-            stale[table] = made_with
+        for file in lake.published_files(table):
+            metadata = pq.read_schema(file).metadata or {}
+            made_with = metadata.get(b"settings_hash", b"none").decode()
+            if made_with != parameters.hash:
+                stale[table] = made_with
     if stale:
         found = f"{len(stale)} tables made with other settings than {parameters.hash}: "
         yield Finding(

@@ -3,7 +3,10 @@
 Asset bodies read, call `core`, publish and describe what they published.
 """
 
+import hashlib
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,8 +14,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from etf_pipeline.contract import load_contract
+from etf_pipeline.core import rsi
 from etf_pipeline.core.active_holdings import rolling_simulated_holdings
 from etf_pipeline.core.calendar import decision_moments, rebalance_dates, week_ends
 from etf_pipeline.core.composite import above_median_flags
@@ -24,7 +29,7 @@ from etf_pipeline.core.factors import (
     withheld_reasons,
 )
 from etf_pipeline.core.regime import style_regime as regime_of
-from etf_pipeline.core.rsi import rsi_wilder
+from etf_pipeline.resources.lake import file_digest
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import FACTORS
 from etf_pipeline.tables import ACTIVE_HOLDINGS, FACTOR_SCORES, STYLE_REGIME, Table
@@ -34,26 +39,26 @@ GROUP = "factors"
 _PREVIEW_ROWS = 8
 
 
-def publish(pipeline: Pipeline, table: Table, frame: pd.DataFrame | pa.Table, **metadata: Any) -> dg.MaterializeResult:
-    """Publish `frame` as `table`, renew the catalogue and describe the table for the Dagster UI.
-
-    An Arrow table has to be sorted by the key already.
-    """
+def publish(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: Any) -> dg.MaterializeResult:
+    """Publish `frame` as `table`, renew the catalogue and describe the table for the Dagster UI."""
     result = write_table(pipeline, table, frame, **metadata)
     pipeline.lake.build_catalogue()
     return result
 
 
-def write_table(
-    pipeline: Pipeline, table: Table, frame: pd.DataFrame | pa.Table, **metadata: Any
-) -> dg.MaterializeResult:
+def write_table(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadata: Any) -> dg.MaterializeResult:
     """Store and describe `table` for whoever publishes several and then renews the catalogue once."""
-    rows = table.from_arrow(frame) if isinstance(frame, pa.Table) else table.to_arrow(frame)
+    rows = table.to_arrow(frame)
     pipeline.lake.publish(table.name, rows, pipeline.parameters.hash)
+    return _described(pipeline, rows, len(rows), **metadata)
+
+
+def _described(pipeline: Pipeline, rows: pa.Table, count: int, **metadata: Any) -> dg.MaterializeResult:
+    """What the Dagster UI shows of a table of `count` rows, of which the newest are the last of `rows`."""
     newest = rows.slice(max(len(rows) - _PREVIEW_ROWS, 0)).to_pandas()
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": len(rows),
+            "dagster/row_count": count,
             "source": pipeline.lake.source_label,
             "settings_hash": pipeline.parameters.hash,
             "preview": dg.MetadataValue.md(newest.to_markdown(index=False)),
@@ -70,15 +75,53 @@ def signal_dates(pipeline: Pipeline, weeks: pd.Series, phase: int = 0) -> pd.Dat
     return rebalance_dates(weeks.min().date(), weeks.max().date(), p.rebalance_anchor, p.rebalance_every_weeks, phase)
 
 
-@dg.asset(key=[GROUP, "etf_daily"], group_name=GROUP, deps=[["marts", "etf_flow"]], kinds={"pandas"})
+@dg.asset(key=[GROUP, "etf_daily"], group_name=GROUP, deps=[["marts", "etf_flow"]], kinds={"numpy"})
 def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
-    """One row per ETF and session there is data for: size, flow and RSI."""
-    table = etf_daily_table(pipeline.parameters.rsi_periods)
-    # millions of rows, whose texts pandas would take seconds to read and to write
-    flow = pipeline.lake.published_rows("etf_flow")
-    rsi = pa.array(_rsi(flow, pipeline.parameters.rsi_periods), from_pandas=True)
-    daily = flow.append_column(f"rsi_wilder_{pipeline.parameters.rsi_periods}", rsi)
-    return publish(pipeline, table, daily, etfs=pc.count_distinct(daily["etf_code"]).as_py())
+    """One row per ETF and session there is data for: size, flow and RSI.
+
+    A session's RSI depends on the sessions until then, so a year is made anew when its flows, or earlier ones, changed.
+    """
+    p, lake = pipeline.parameters, pipeline.lake
+    table, rsi_name = etf_daily_table(p.rsi_periods), f"rsi_wilder_{p.rsi_periods}"
+    flow = lake.published_rows("etf_flow", ["etf_code", "trade_date", "close", "cumulative_split_factor"])
+    flow_years = lake.published_years("etf_flow")
+    if not flow_years:
+        return publish(pipeline, table, pd.DataFrame(columns=list(table.columns)))
+    wilder = pa.array(_rsi(flow, p.rsi_periods), from_pandas=True)
+    ends = np.cumsum([pq.read_metadata(path).num_rows for path in flow_years.values()])
+
+    def rows_of(year: int, end: int) -> pa.Table:
+        # millions of rows, whose texts pandas would take seconds to read and to write
+        rows = pq.read_table(flow_years[year])
+        return table.from_arrow(rows.append_column(rsi_name, wilder.slice(end - len(rows), len(rows))))
+
+    made_from = _chain(flow_years, f"{p.hash} {table.schema}")
+    present = lake.published_years(table.name)
+    years = {
+        year: None
+        if year in present and lake.made_from(present[year]) == made_from[year]
+        else partial(rows_of, year, end)
+        for year, end in zip(flow_years, ends.tolist(), strict=True)
+    }
+    lake.publish_years(table.name, years, p.hash, made_from)
+    lake.build_catalogue()
+    return _described(
+        pipeline,
+        pq.read_table(lake.published_files(table.name)[-1]),
+        len(flow),
+        etfs=pc.count_distinct(flow["etf_code"]).as_py(),
+        years_made_anew=[year for year, rows in years.items() if rows],
+    )
+
+
+def _chain(flow_years: Mapping[int, Path], settings: str) -> dict[int, str]:
+    """Digest of all that a year of `etf_daily` depends on: code, settings, and flows of the year and those before."""
+    digest = hashlib.sha256(settings.encode() + Path(__file__).read_bytes() + Path(rsi.__file__).read_bytes())
+    chain = {}
+    for year, path in flow_years.items():
+        digest.update(file_digest(path).encode())
+        chain[year] = digest.hexdigest()
+    return chain
 
 
 def _rsi(flow: pa.Table, periods: int) -> np.ndarray:
@@ -88,7 +131,7 @@ def _rsi(flow: pa.Table, periods: int) -> np.ndarray:
     wide = np.full((len(days), len(codes.dictionary)), np.nan)
     place = (day, codes.indices.to_numpy())
     wide[place] = flow["close"].to_numpy() * flow["cumulative_split_factor"].to_numpy()
-    return rsi_wilder(wide, periods)[place]
+    return rsi.rsi_wilder(wide, periods)[place]
 
 
 @dg.asset(

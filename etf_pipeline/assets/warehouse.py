@@ -5,13 +5,14 @@ Here: running dbt, turning its results into Dagster events, exporting marts. Not
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 from dagster_dbt import DagsterDbtTranslator
 from dagster_dbt.asset_utils import (
     DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
@@ -111,7 +112,7 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
                 for unique_id in sorted(built):
                     node = manifest["nodes"].get(unique_id)
                     if node and _layer(node) == "marts":
-                        _publish(connection, pipeline, node)
+                        _publish(connection, pipeline, node, start)
             # what was not computed or not tested now is, with the next build
             if context.selected_asset_keys == models and context.selected_asset_check_keys == tests:
                 with duckdb.connect(lake.warehouse) as connection:
@@ -204,7 +205,25 @@ def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:
             time.sleep(1)
 
 
-def _publish(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, node: Mapping[str, Any]) -> None:
+def _publish(
+    connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, node: Mapping[str, Any], start: date | None
+) -> None:
+    """Publish a mart; of one that keeps its rows from before `start` only the years from then on."""
+    lake, name, settings_hash = pipeline.lake, node["name"], pipeline.parameters.hash
     order = ", ".join(node["config"]["meta"]["key"])
-    rows = connection.sql(f"SELECT * FROM {node['alias']} ORDER BY {order}").to_arrow_table()
-    pipeline.lake.publish(node["name"], rows, pipeline.parameters.hash)
+
+    def rows(where: str) -> pa.Table:
+        with connection.cursor() as cursor:
+            return cursor.sql(f"SELECT * FROM {node['alias']} WHERE {where} ORDER BY {order}").to_arrow_table()
+
+    def rows_of(year: int) -> Callable[[], pa.Table] | None:
+        if start and year < start.year and year in lake.published_years(name):
+            return None
+        return lambda: rows(f"{day} BETWEEN DATE '{year}-01-01' AND DATE '{year}-12-31'")
+
+    day = node["config"]["unique_key"] if node["config"]["materialized"] == "incremental" else None
+    years = connection.sql(f"SELECT DISTINCT year({day}) FROM {node['alias']} ORDER BY ALL").fetchall() if day else []
+    if years:
+        lake.publish_years(name, {year: rows_of(year) for (year,) in years}, settings_hash)
+    else:
+        lake.publish(name, rows("true"), settings_hash)

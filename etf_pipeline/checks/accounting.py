@@ -1,14 +1,14 @@
 """Conservation: published tables add up, and agree with each other.
 
-Here: identities between published numbers, computed anew in Python, not with the SQL that made them. Not here: shape
-and types (`schema.py`), or when something was known (`look_ahead.py`).
+Here: identities between published numbers, computed anew, not with the SQL that made them. Not here: shape and types
+(`schema.py`), or when something was known (`look_ahead.py`).
 """
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.checks.verdict import WARN, markdown, published, verdict
+from etf_pipeline.checks.verdict import WARN, markdown, published, query, verdict
 from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.pipeline import Pipeline
 
@@ -174,34 +174,41 @@ def _coverage_is_sufficient(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetChe
     )
 
 
+def _differ_sql(left: str, right: str, room: str) -> str:
+    """As `_differ`, for a query."""
+    return f"NOT coalesce(abs({left} - {right}) <= {room}, {left} IS NULL AND {right} IS NULL)"
+
+
 @dg.asset_check(name="sizes_balance", asset=_key("factors", "etf_daily"))
 def _sizes_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
     """Size is shares times NAV, circulating value shares times raw close, and missing exactly where a factor is.
 
     When it fails: the table mixes days or units; rebuild etf_flow and etf_daily.
     """
-    columns = ["etf_code", "trade_date", "shares", "unit_nav", "close", "aum_cny", "circulating_value_cny"]
-    daily = published(pipeline, "etf_daily", columns)
-    off = pd.Series(False, daily.index)
-    for size, price in (("aum_cny", "unit_nav"), ("circulating_value_cny", "close")):
-        expected = daily["shares"] * daily[price]
-        off |= _differ(daily[size], expected, pipeline.parameters.conservation_tolerance * expected.abs())
-    return verdict(daily[off], len(daily))
+    tolerance = pipeline.parameters.conservation_tolerance
+    off = " OR ".join(
+        _differ_sql(size, f"shares * {price}", f"{tolerance} * abs(shares * {price})")
+        for size, price in (("aum_cny", "unit_nav"), ("circulating_value_cny", "close"))
+    )
+    columns = "etf_code, trade_date, shares, unit_nav, close, aum_cny, circulating_value_cny"
+    broken = query(pipeline, ["etf_daily"], f"SELECT {columns} FROM etf_daily WHERE {off} ORDER BY ALL")
+    return verdict(broken, len(published(pipeline, "etf_daily", ["trade_date"])))
 
 
-_FLOW_COLUMNS = [
-    "etf_code",
-    "trade_date",
-    "shares",
-    "unit_nav",
-    "aum_cny",
-    "net_creation_cny",
-    "split_status",
-    "split_factor",
-    "previous_observation_date",
-    "interval_sessions",
-    "interval_net_creation_cny",
-]
+_OBSERVED = """
+    WITH observed AS (
+        SELECT
+            etf_code, trade_date, shares, unit_nav, aum_cny, net_creation_cny, split_status, split_factor,
+            previous_observation_date, interval_sessions, interval_net_creation_cny
+        FROM etf_daily
+        WHERE shares IS NOT NULL OR net_creation_cny IS NOT NULL
+    ),
+    flow AS (
+        SELECT day.*, before.shares AS previous_shares
+        FROM observed AS day LEFT JOIN (SELECT etf_code, trade_date, shares FROM observed) AS before
+        ON day.etf_code = before.etf_code AND day.previous_observation_date = before.trade_date
+    )
+"""
 
 
 @dg.asset_check(name="flows_balance", asset=_key("factors", "etf_daily"))
@@ -211,32 +218,36 @@ def _flows_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
     A flow over several sessions is never shown as one day's, and one held back as a suspected split, or over too long
     an interval, is missing. When it fails: rebuild etf_flow and etf_daily; if it stays, do not use the flows shown.
     """
-    daily = published(pipeline, "etf_daily", _FLOW_COLUMNS)
-    flow = _with_previous(daily[daily["shares"].notna() | daily["net_creation_cny"].notna()])
-    held_back = flow["split_status"].eq("suspected") | flow["interval_sessions"].gt(
-        pipeline.parameters.flow_interval_limit_sessions
-    )
-    expected = (flow["shares"] - flow["previous_shares"] * flow["split_factor"]) * flow["unit_nav"]
-    expected = expected.mask(held_back)
-    room = pipeline.parameters.conservation_tolerance * flow["aum_cny"].abs().fillna(0)
-    one_day = expected.where(flow["sessions_between"].eq(1))
-    off = _differ(flow["interval_net_creation_cny"], expected, room) | _differ(flow["net_creation_cny"], one_day, room)
-    off |= flow["interval_sessions"].fillna(-1) != flow["sessions_between"].fillna(-1)
-    return verdict(flow.assign(expected_cny=expected)[off], len(flow))
-
-
-def _with_previous(flow: pd.DataFrame) -> pd.DataFrame:
-    """With the shares of the observation before, and the number of sessions since."""
-    before = flow[["etf_code", "trade_date", "shares"]].set_axis(
-        ["etf_code", "previous_observation_date", "previous_shares"], axis=1
-    )
-    flow = flow.merge(before, on=["etf_code", "previous_observation_date"], how="left")
-    if flow.empty:
-        return flow.assign(sessions_between=pd.Series(dtype=float))
-    first, last = flow["trade_date"].min(), flow["trade_date"].max()
-    number = pd.Series(range(len(s := sessions_between(first.date(), last.date()))), s)
-    since = flow["trade_date"].map(number) - flow["previous_observation_date"].map(number)
-    return flow.assign(sessions_between=since)
+    p = pipeline.parameters
+    span = f"{_OBSERVED} SELECT min(trade_date) AS first, max(trade_date) AS last, count(*) AS rows FROM observed"
+    first, last, rows = query(pipeline, ["etf_daily"], span).iloc[0]
+    sessions = sessions_between(first.date(), last.date()) if rows else pd.DatetimeIndex([])
+    numbered = pd.DataFrame({"trade_date": sessions, "number": np.arange(len(sessions))})
+    sql = f"""
+        {_OBSERVED},
+        counted AS (
+            SELECT
+                flow.*,
+                this.number - before.number AS sessions_between,
+                CASE
+                    WHEN split_status IS DISTINCT FROM 'suspected'
+                        AND NOT coalesce(interval_sessions > {p.flow_interval_limit_sessions}, false)
+                    THEN (shares - previous_shares * split_factor) * unit_nav
+                END AS expected_cny,
+                CASE WHEN sessions_between = 1 THEN expected_cny END AS expected_of_one_day,
+                {p.conservation_tolerance} * coalesce(abs(aum_cny), 0) AS room
+            FROM flow
+            LEFT JOIN sessions AS this USING (trade_date)
+            LEFT JOIN sessions AS before ON flow.previous_observation_date = before.trade_date
+        )
+        SELECT * EXCLUDE (room, expected_of_one_day)
+        FROM counted
+        WHERE {_differ_sql("interval_net_creation_cny", "expected_cny", "room")}
+            OR {_differ_sql("net_creation_cny", "expected_of_one_day", "room")}
+            OR interval_sessions IS DISTINCT FROM sessions_between
+        ORDER BY etf_code, trade_date
+    """
+    return verdict(query(pipeline, ["etf_daily"], sql, sessions=numbered), int(rows))
 
 
 @dg.asset_check(name="no_suspected_splits", asset=_key("factors", "etf_daily"))
@@ -245,14 +256,26 @@ def _no_suspected_splits(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckR
 
     When it fails: look up the ETFs shown; add true splits to etf_split, correct wrong shares, and ingest again.
     """
-    daily = published(pipeline, "etf_daily", _FLOW_COLUMNS)
-    sessions = np.sort(daily.loc[daily["shares"].notna(), "trade_date"].unique())[-_RECENT_SESSIONS:]
-    flow = _with_previous(daily[daily["shares"].notna()])
-    ratio, factor = flow["shares"] / flow["previous_shares"], flow["split_factor"]
-    followed = pd.Series(np.log(ratio / factor), flow.index).abs() <= pd.Series(np.log(ratio), flow.index).abs()
-    ignored = flow["split_status"].eq("listed") & ~followed
-    recent = flow[flow["trade_date"].isin(sessions) & (flow["split_status"].eq("suspected") | ignored)]
-    shown = ["etf_code", "trade_date", "split_status", "split_factor", "previous_shares", "shares", "aum_cny"]
+    days = "SELECT DISTINCT trade_date FROM etf_daily WHERE shares IS NOT NULL ORDER BY ALL DESC"
+    recent = query(pipeline, ["etf_daily"], f"{days} LIMIT {_RECENT_SESSIONS}")
+    sql = f"""
+        {_OBSERVED}
+        SELECT
+            etf_code, trade_date, split_status, split_factor, previous_shares, shares, aum_cny,
+            nullif(shares, 0) / previous_shares AS step, trade_date IN (FROM recent) AS is_recent
+        FROM flow
+        WHERE shares IS NOT NULL AND (
+            split_status = 'suspected'
+            -- shares are nearer to what they were than to what the split makes of them, or there were none before
+            OR split_status = 'listed'
+            AND NOT coalesce(abs(ln(step / split_factor)) <= abs(ln(step)), false)
+        )
+        ORDER BY etf_code, trade_date
+    """
+    found = query(pipeline, ["etf_daily"], sql, recent=recent)
     return verdict(
-        recent[shown], len(sessions), WARN, all_time_suspected=int(flow["split_status"].eq("suspected").sum())
+        found[found["is_recent"]].drop(columns=["step", "is_recent"]),
+        len(recent),
+        WARN,
+        all_time_suspected=int(found["split_status"].eq("suspected").sum()),
     )

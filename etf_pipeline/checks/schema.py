@@ -4,6 +4,7 @@ Here: what holds for any table. Not here: what its numbers mean. Tables of dbt h
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -25,6 +26,8 @@ from etf_pipeline.tables import (
     Table,
 )
 from etf_pipeline.tables import etf_daily as etf_daily_table
+
+_FILES_AT_ONCE = 2
 
 
 def schema_checks(parameters: Parameters) -> list[dg.AssetChecksDefinition]:
@@ -49,19 +52,27 @@ def _schema_check(layer: str, table: Table) -> dg.AssetChecksDefinition:
         ),
     )
     def schema(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
-        path = pipeline.lake.published_path(table.name)
-        broken = pd.DataFrame(_violations(table, path, pipeline), columns=["rule", "column", "found"])
-        rows = pq.read_metadata(path).num_rows if path.exists() else 0
+        files = pipeline.lake.published_files(table.name)
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            by_file = list(pool.map(lambda file: list(_violations(table, file, pipeline)), files))
+        found = [violation for violations in by_file for violation in violations]
+        if not files:
+            found.append(("published", "", "", f"no file {table.name}.parquet, and none of a year"))
+        broken = pd.DataFrame(found, columns=["rule", "file", "column", "found"])
+        rows = sum(pq.read_metadata(file).num_rows for file in files)
         return verdict(broken, rows, settings_hash=pipeline.parameters.hash)
 
     return schema
 
 
-def _violations(table: Table, path: Path, pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
-    if not path.exists():
-        yield "published", "", f"no file {path.name}"
-        return
-    stored = pq.read_table(path)
+def _violations(table: Table, file: Path, pipeline: Pipeline) -> Iterator[tuple[str, str, str, str]]:
+    """Rule, file, column and what was found, of all that a published file breaks."""
+    for rule, column, found in _broken_rules(table, file, pipeline):
+        yield rule, file.name, column, found
+
+
+def _broken_rules(table: Table, file: Path, pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
+    stored = pq.read_table(file)
     wanted = {field.name: str(field.type) for field in table.schema}
     present = {field.name: str(field.type) for field in stored.schema}
     for column in sorted(wanted.keys() | present.keys()):
@@ -78,6 +89,12 @@ def _violations(table: Table, path: Path, pipeline: Pipeline) -> Iterator[tuple[
             if others:
                 yield f"only {value!r}", name, ", ".join(map(repr, sorted(others, key=str)))
     yield from _broken_keys(table, stored)
+    if file.stem.isdigit():
+        # with it, no key of one year's file can be in another's too
+        for day in (column for column in table.key if pa.types.is_date(table.schema.field(column).type)):
+            others = pc.sum(pc.not_equal(pc.year(stored[day]), int(file.stem))).as_py()
+            if others:
+                yield f"rows of {file.stem}", day, f"{others} of other years"
     for field in stored.schema:
         if pa.types.is_floating(field.type):
             odd = (

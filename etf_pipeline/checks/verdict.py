@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -45,6 +46,20 @@ def published(pipeline: Pipeline, table: str, columns: Sequence[str]) -> pd.Data
         LakeError: the table was not published yet, or lacks a column.
     """
     return pipeline.lake.read_published(table, columns)
+
+
+def query(pipeline: Pipeline, tables: Sequence[str], sql: str, **frames: pd.DataFrame) -> pd.DataFrame:
+    """Result of a query on these published tables and on frames by their names; for tables of millions of rows.
+
+    Raises:
+        LakeError: a table was not published yet.
+    """
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
+        pipeline.lake.create_published_views(connection, *tables)
+        for name, frame in frames.items():
+            connection.register(name, frame)
+        return connection.sql(sql).df()
 
 
 def raw_days(pipeline: Pipeline, dataset: Dataset) -> pd.Series:

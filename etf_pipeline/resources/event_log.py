@@ -1,8 +1,10 @@
 """Dagster's event log in SQLite with its connections kept open.
 
 Dagster opens the database anew for each of the hundreds of rows a run writes, and for the ten thousands of a backfill
-by partitions. Kept connections write the same rows to the same files in a third of the time. `dagster.yaml` names this
-class; without that block Dagster reads and writes what is there in its own way.
+by partitions. Kept connections write the same rows to the same files in a third of the time. Nor do they wait for the
+disk at every row: what a killed process wrote is there all the same, and what is lost when the power fails are the last
+lines of a log. `dagster.yaml` names this class; without that block Dagster reads and writes what is there in its own
+way.
 """
 
 import os
@@ -16,7 +18,7 @@ from dagster import StringSource
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 _KEPT = 8
@@ -65,6 +67,7 @@ class KeptSqliteEventLog(SqliteEventLogStorage):
                 # threads take turns by the lock
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
             )
+            event.listen(engine, "connect", _do_not_wait_for_the_disk)
             if shard not in self._initialized_dbs:
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
@@ -80,3 +83,7 @@ class KeptSqliteEventLog(SqliteEventLogStorage):
         with self._db_lock:
             while self._engines:
                 self._engines.popitem()[1].dispose()
+
+
+def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous = NORMAL")

@@ -4,6 +4,7 @@
     <lake>/raw/<dataset>/2024.parquet   canonical rows, one file a year (snapshots: snapshot.parquet)
     <lake>/archive/<dataset>/2024.parquet   what those rows were earlier, and when each date was ingested
     <lake>/published/<table>.parquet    results, one file a table
+    <lake>/published/<table>/2024.parquet   those of millions of rows, one file a year
     <lake>/ledger/<table>.parquet       what was published when; only appended to
     <lake>/etf.duckdb                views over the published files
     <lake>/build/                    private: the warehouse, and what was found of files that need no second look
@@ -16,7 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -254,14 +255,61 @@ class Lake:
             return False
         return pq.read_table(path, columns=[column], filters=[(column, "=", day)]).num_rows > 0
 
-    def published_path(self, table: str) -> Path:
-        """Parquet file of a published table."""
-        return self.root / "published" / f"{table}.parquet"
+    def published_path(self, table: str, year: int | None = None) -> Path:
+        """Parquet file of a published table, or of one of its years."""
+        folder = self.root / "published"
+        return folder / table / f"{year}.parquet" if year else folder / f"{table}.parquet"
+
+    def published_years(self, table: str) -> dict[int, Path]:
+        """Files of a table that is published by year; empty where it was not yet."""
+        return {int(path.stem): path for path in sorted((self.root / "published" / table).glob("[!.]*.parquet"))}
+
+    def published_files(self, table: str) -> list[Path]:
+        """Files of a published table in time order; empty where it was not published yet."""
+        one = self.published_path(table)
+        return list(self.published_years(table).values()) or ([one] if one.exists() else [])
 
     def publish(self, table: str, rows: pa.Table, settings_hash: str) -> None:
         """Replace the published `table`; source and settings hash are stored in the file's metadata."""
-        metadata = {b"source": self.source_label.encode(), b"settings_hash": settings_hash.encode()}
-        _write_table(rows.replace_schema_metadata(metadata), self.published_path(table))
+        self._publish(self.published_path(table), rows, settings_hash)
+        for path in self.published_years(table).values():
+            path.unlink()
+
+    def publish_years(
+        self,
+        table: str,
+        years: Mapping[int, Callable[[], pa.Table] | None],
+        settings_hash: str,
+        made_from: Mapping[int, str] | None = None,
+    ) -> None:
+        """Replace the published `table` by these years, of which there is one at least; one given as None stays.
+
+        `made_from` is kept with the files too: a digest of all that the rows of a year depend on. Files are replaced
+        one by one: a reader who comes in between sees new years beside old ones.
+        """
+
+        def replace(year: int) -> None:
+            if rows := years[year]:
+                digest = {"made_from": made_from[year]} if made_from else {}
+                self._publish(self.published_path(table, year), rows(), settings_hash, **digest)
+
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            list(pool.map(replace, years))
+        for year, path in self.published_years(table).items():
+            if year not in years:
+                path.unlink()
+        # there had been no rows, or no years yet
+        self.published_path(table).unlink(missing_ok=True)
+
+    @staticmethod
+    def made_from(path: Path) -> str | None:
+        """Digest of what a published file was made from, where that was kept."""
+        digest = (pq.read_schema(path).metadata or {}).get(b"made_from")
+        return digest.decode() if digest else None
+
+    def _publish(self, path: Path, rows: pa.Table, settings_hash: str, **metadata: str) -> None:
+        metadata |= {"source": self.source_label, "settings_hash": settings_hash}
+        _write_table(rows.replace_schema_metadata(metadata), path)
 
     def read_published(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Rows of a published table, or some of its columns (dates as datetime64).
@@ -273,14 +321,18 @@ class Lake:
 
     def published_rows(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of a published table as they are stored, or some of its columns; raises as `read_published`."""
-        path = self.published_path(table)
-        if not path.exists():
-            raise LakeError(f"table {table} is not in lake {self.root} yet: materialise what makes it first")
-        lacking = set(columns or ()) - set(pq.read_schema(path).names)
+        files = self._published(table)
+        lacking = set(columns or ()) - set(pq.read_schema(files[0]).names)
         if lacking:
             names = ", ".join(sorted(lacking))
             raise LakeError(f"table {table} has no column {names}: materialise what makes it again")
-        return pq.read_table(path, columns=list(columns) if columns else None)
+        return pa.concat_tables([pq.read_table(file, columns=list(columns) if columns else None) for file in files])
+
+    def _published(self, table: str) -> list[Path]:
+        files = self.published_files(table)
+        if not files:
+            raise LakeError(f"table {table} is not in lake {self.root} yet: materialise what makes it first")
+        return files
 
     def ledger_path(self, table: str) -> Path:
         """Parquet file of a table that is only appended to."""
@@ -296,7 +348,8 @@ class Lake:
 
     def published_tables(self) -> list[str]:
         """Names of the published tables, sorted."""
-        return sorted(path.stem for path in (self.root / "published").glob("[!.]*.parquet"))
+        names = {path.stem for path in (self.root / "published").glob("[!.]*")}
+        return sorted(name for name in names if self.published_files(name))
 
     def build_catalogue(self) -> Path:
         """Write the catalogue anew, a view for every published table and one for every raw dataset, and swap it in."""
@@ -306,7 +359,9 @@ class Lake:
             duckdb.connect(temporary) as connection,
         ):
             for table in self.published_tables():
-                _create_view(connection, f"main.{table}", [self.published_path(table)])
+                file = self.published_path(table)
+                years = file.with_suffix("") / "[0-9]*.parquet"
+                _create_view(connection, f"main.{table}", [years if self.published_years(table) else file])
             for ledger in sorted((self.root / "ledger").glob("[!.]*.parquet")):
                 _create_view(connection, f"main.{ledger.stem}", [ledger])
             for schema, files_of in (("raw", self.raw_files), ("archive", self.archive_files)):
@@ -315,6 +370,15 @@ class Lake:
                     if files := files_of(dataset):
                         _create_view(connection, f"{schema}.{dataset.name}", [files[0].parent / "[0-9s]*.parquet"])
         return self.catalogue
+
+    def create_published_views(self, connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
+        """Views of published tables under their names.
+
+        Raises:
+            LakeError: a table was not published yet.
+        """
+        for table in tables:
+            _create_view(connection, table, self._published(table))
 
     def create_raw_views(self, connection: duckdb.DuckDBPyConnection, end: date | None) -> None:
         """Views `raw.<dataset>` over the raw files, typed and empty where a dataset is absent.

@@ -107,14 +107,14 @@ def test_no_catalogue(lake: Lake) -> None:
 
 
 def test_a_catalogue_older_than_a_table(lake: Lake) -> None:
-    shutil.copy(lake.published_path("etf_flow"), lake.published_path("etf_flow_2"))
-    assert the_action(lake, "catalogue").found == "older than main.etf_flow_2, which it lacks"
+    shutil.copy(lake.published_path("industry_weekly"), lake.published_path("industry_weekly_2"))
+    assert the_action(lake, "catalogue").found == "older than main.industry_weekly_2, which it lacks"
     mended(lake, "catalogue")
 
 
 def test_a_view_of_a_file_that_is_gone(lake: Lake) -> None:
-    lake.published_path("etf_flow").unlink()
-    assert "main.etf_flow is broken" in the_action(lake, "catalogue").found
+    lake.published_path("industry_weekly").unlink()
+    assert "main.industry_weekly is broken" in the_action(lake, "catalogue").found
     mended(lake, "catalogue")
 
 

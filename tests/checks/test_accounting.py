@@ -7,7 +7,18 @@ import pytest
 
 from etf_pipeline.checks.accounting import accounting_checks
 from etf_pipeline.resources.pipeline import Pipeline
-from tests.checks.world import ETFS, SESSIONS, SPLIT_DAY, evaluate, failures, keys_of, make_pipeline, put, tamper
+from tests.checks.world import (
+    ETFS,
+    SESSIONS,
+    SPLIT_DAY,
+    evaluate,
+    failures,
+    keys_of,
+    make_pipeline,
+    only_file,
+    put,
+    tamper,
+)
 
 Change = Callable[[pd.DataFrame], pd.DataFrame | None]
 
@@ -109,7 +120,7 @@ def test_sound_tables_pass(sound_lake: Path) -> None:
 )
 def test_broken_tables_fail(lake_copy: Callable[[], Pipeline], key: str, table: str, change: Change) -> None:
     pipeline = lake_copy()
-    tamper(pipeline.lake.published_path(table), change)
+    tamper(only_file(pipeline, table), change)
     (failure,) = failures(pipeline, accounting_checks(), key)
     warns = key.split(":")[1] in WARNINGS
     assert failure.severity == (dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR)
@@ -118,7 +129,7 @@ def test_broken_tables_fail(lake_copy: Callable[[], Pipeline], key: str, table: 
 
 def test_suspicions_of_long_ago_do_not_warn(lake_copy: Callable[[], Pipeline]) -> None:
     pipeline = lake_copy()
-    tamper(pipeline.lake.published_path("etf_daily"), _at(ETFS[0], SESSIONS[3], "split_status", "suspected"))
+    tamper(only_file(pipeline, "etf_daily"), _at(ETFS[0], SESSIONS[3], "split_status", "suspected"))
     (evaluation,) = evaluate(pipeline, accounting_checks(), "factors/etf_daily:no_suspected_splits")
     assert evaluation.passed
     assert evaluation.metadata["all_time_suspected"].value == 1

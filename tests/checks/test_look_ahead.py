@@ -16,6 +16,7 @@ from tests.checks.world import (
     failures,
     keys_of,
     make_pipeline,
+    only_file,
     put,
     run,
     tamper,
@@ -158,7 +159,7 @@ def test_sound_tables_pass(sound_lake: Path) -> None:
 
 def _break(pipeline: Pipeline, table: str, change: Change) -> None:
     raw = table.removeprefix("raw/")
-    files = pipeline.lake.raw_files(load_contract()[raw]) if raw != table else [pipeline.lake.published_path(table)]
+    files = pipeline.lake.raw_files(load_contract()[raw]) if raw != table else [only_file(pipeline, table)]
     for file in files:
         tamper(file, change)
 
@@ -219,6 +220,6 @@ def test_empty_tables_are_judged(lake_copy: Callable[[], Pipeline]) -> None:
     """A lake without any rebalance date: nothing breaks, and nothing may be published."""
     pipeline = lake_copy()
     for table in pipeline.lake.published_tables():
-        tamper(pipeline.lake.published_path(table), lambda f: f.iloc[:0])
+        tamper(only_file(pipeline, table), lambda f: f.iloc[:0])
     failed = {e.check_name for e in evaluate(pipeline, look_ahead_checks()) if not e.passed}
     assert failed == {"something_to_publish"}

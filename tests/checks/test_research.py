@@ -10,7 +10,7 @@ from etf_pipeline.assets.analytics import ANALYTICS_ASSETS
 from etf_pipeline.checks.research import research_checks
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.tables import ANALYTICS_TABLES
-from tests.checks.world import definitions, evaluate, failures, keys_of, make_pipeline, put, run, tamper
+from tests.checks.world import definitions, evaluate, failures, keys_of, make_pipeline, only_file, put, run, tamper
 
 Change = Callable[[pd.DataFrame], pd.DataFrame | None]
 
@@ -64,7 +64,7 @@ def test_every_check_is_broken_here() -> None:
 def test_broken_tables_are_seen(lake_copy: Callable[[], Pipeline], key: str, number: int) -> None:
     pipeline = lake_copy()
     table, change = BROKEN[key][number]
-    tamper(pipeline.lake.published_path(table), change)
+    tamper(only_file(pipeline, table), change)
     assert failures(pipeline, CHECKS, key)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from etf_pipeline.checks.schema import schema_checks
 from etf_pipeline.resources.pipeline import Pipeline
-from tests.checks.world import evaluate, failures, keys_of, make_pipeline, put, tamper
+from tests.checks.world import evaluate, failures, keys_of, make_pipeline, only_file, put, tamper
 
 TABLES = (
     "factors/etf_daily",
@@ -64,21 +64,21 @@ def assert_fails(pipeline: Pipeline, table: str, words: str) -> None:
 @pytest.mark.parametrize("table", TABLES)
 def test_missing_file_fails(lake_copy: Callable[[], Pipeline], table: str) -> None:
     pipeline = lake_copy()
-    pipeline.lake.published_path(table.split("/")[1]).unlink()
+    only_file(pipeline, table.split("/")[1]).unlink()
     assert_fails(pipeline, table, "no file")
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_repeated_key_fails(lake_copy: Callable[[], Pipeline], table: str) -> None:
     pipeline = lake_copy()
-    tamper(pipeline.lake.published_path(table.split("/")[1]), lambda f: pd.concat([f, f.head(2)]))
+    tamper(only_file(pipeline, table.split("/")[1]), lambda f: pd.concat([f, f.head(2)]))
     assert_fails(pipeline, table, "2 rows too many")
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_file_of_other_settings_fails(lake_copy: Callable[[], Pipeline], table: str) -> None:
     pipeline, name = lake_copy(), table.split("/")[1]
-    pipeline.lake.publish(name, pq.read_table(pipeline.lake.published_path(name)), "0123456789ab")
+    pipeline.lake.publish(name, pq.read_table(only_file(pipeline, name)), "0123456789ab")
     assert_fails(pipeline, table, "0123456789ab")
 
 
@@ -86,7 +86,7 @@ def test_file_of_other_settings_fails(lake_copy: Callable[[], Pipeline], table: 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 def test_infinite_number_fails(lake_copy: Callable[[], Pipeline], table: str, value: float) -> None:
     pipeline = lake_copy()
-    tamper(pipeline.lake.published_path(table.split("/")[1]), put(NUMBERS[table], value))
+    tamper(only_file(pipeline, table.split("/")[1]), put(NUMBERS[table], value))
     assert_fails(pipeline, table, "1 values infinite")
 
 

@@ -29,6 +29,7 @@ INDUSTRIES = ("CI005001", "CI005002", "CI005003", "CI005004")
 STOCKS = {f"60000{n}.SH": industry for n, industry in enumerate(INDUSTRIES)}
 OTHERS = {"00700.HK": "outside A shares", "600900.SH": "no industry"}
 ETFS = ("510300.SH", "512800.SH", "588000.SH")
+BY_YEAR = ("etf_flow", "industry_tracker", "stock_weekly")
 SPLIT_DAY = pd.Timestamp("2025-10-15")
 
 
@@ -93,7 +94,16 @@ def write_raw(pipeline: Pipeline, name: str, frame: pd.DataFrame) -> None:
 def write_mart(pipeline: Pipeline, name: str, frame: pd.DataFrame) -> None:
     dates = frame.select_dtypes("datetime").columns
     rows = pa.Table.from_pandas(frame.assign(**{c: frame[c].dt.date for c in dates}), preserve_index=False)
-    pipeline.lake.publish(name, rows, pipeline.parameters.hash)
+    if name in BY_YEAR:
+        pipeline.lake.publish_years(name, {START.year: lambda: rows}, pipeline.parameters.hash)
+    else:
+        pipeline.lake.publish(name, rows, pipeline.parameters.hash)
+
+
+def only_file(pipeline: Pipeline, table: str) -> Path:
+    """The file of a published table, which has no days of another year."""
+    (file,) = pipeline.lake.published_files(table)
+    return file
 
 
 def tamper(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from exchange_calendars import get_calendar
 
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.sources.sample.catalog import NO_SHARE_DAYS, SHORT_FILE_DAYS, SPLITS
 from tests.pipeline.harness import (
     Finished,
@@ -106,16 +107,17 @@ def test_promised_columns(catalogue: duckdb.DuckDBPyConnection, table: str) -> N
 
 
 def test_every_published_row_says_it_is_synthetic(sample_lake: Path) -> None:
-    tables = sorted((sample_lake / "published").glob("*.parquet"))
-    assert {path.stem for path in tables} >= set(PROMISED) - {"holdings_ledger"}
+    lake = Lake(sample_lake)
+    assert set(lake.published_tables()) >= set(PROMISED) - {"holdings_ledger"}
     without = []
-    for path in tables:
-        table = pq.read_table(path)
-        assert (table.schema.metadata or {})[b"source"].decode() == LABEL
-        if "source" in table.column_names:
-            assert set(table["source"].to_pylist()) == {LABEL}, path.stem
-        else:
-            without.append(path.stem)
+    for name in lake.published_tables():
+        for path in lake.published_files(name):
+            table = pq.read_table(path)
+            assert (table.schema.metadata or {})[b"source"].decode() == LABEL
+            if "source" in table.column_names:
+                assert set(table["source"].to_pylist()) == {LABEL}, path
+            else:
+                without.append(name)
     assert without == ["rebalance_dates"]  # dates of a calendar, not of a source
 
 
@@ -132,7 +134,7 @@ with duckdb.connect(sys.argv[1], read_only=True) as c:
         command = [sys.executable, "-c", script, str(sample_lake / "etf.duckdb")]
         done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
     rows = {view: int(count) for view, count in (line.split() for line in done.stdout.splitlines())}
-    expected = {f"main.{path.stem}" for path in sample_lake.glob("published/*.parquet")} | {"main.holdings_ledger"}
+    expected = {f"main.{table}" for table in Lake(sample_lake).published_tables()} | {"main.holdings_ledger"}
     for folder in ("raw", "archive"):
         expected |= {f"{folder}.{path.parent.name}" for path in sample_lake.glob(f"{folder}/*/*.parquet")}
     assert set(rows) == expected
