@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from etf_pipeline.checks import suites
 from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.lake import Lake, LakeError, atomic_path
 from etf_pipeline.resources.pipeline import Pipeline
@@ -167,6 +168,7 @@ def run(
             _run_as_of(lake, as_of, scheme, end, overrides, research)
             return
         began = time.monotonic()
+        suites.start_early()
         deployment = _deployment(lake, source, data, scheme, start, end, overrides)
         pipeline = Pipeline(deployment)
         parameters = pipeline.parameters

@@ -1,45 +1,30 @@
-"""Great Expectations on raw data: one suite per dataset, built from the contract.
+"""Great Expectations on raw data: one suite per dataset, judging what the lake stores.
 
-Here: translating the contract's rules into expectations and judging what the lake stores. Not here: a rule or bound of
-a dataset (`contract.yaml`). The gate in front of the lake refuses the same things in a new frame; this looks at all
-that is stored, whoever wrote it. No rule spans two files of a dataset, so a file that passed, byte for byte, under the
-same rules is not judged again: after an evening's ingest only the files of the current year are.
+Here: the Dagster checks, and which files have to be judged. Not here: the suites (`suites.py`). The gate in front of
+the lake refuses the same things in a new frame; this looks at all that is stored, whoever wrote it. No rule spans two
+files of a dataset, so a file that passed, byte for byte, under the same rules is not judged again: after an evening's
+ingest only the files of the current year are.
 """
 
 import hashlib
 import importlib.metadata
 import json
-import os
-import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pyarrow.parquet as pq
 
+from etf_pipeline.checks import suites
 from etf_pipeline.checks.verdict import ERROR, WARN, markdown
-from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
-from etf_pipeline.core.calendar import SHANGHAI
+from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.resources.lake import Lake, atomic_path, file_digest
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
-
-if TYPE_CHECKING:
-    from great_expectations.core.batch_definition import BatchDefinition
-    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-    from great_expectations.data_context import EphemeralDataContext
-    from great_expectations.expectations.expectation import Expectation
 
 NAME = "expectations"
-_SHOWN_ROWS = 5
-_AT_ONCE = 2  # most of the time goes to numpy and Arrow, which let another thread work
-_DERIVED = "derived "
 
 
 def expectation_checks() -> list[dg.AssetChecksDefinition]:
@@ -68,19 +53,12 @@ def expectation_checks() -> list[dg.AssetChecksDefinition]:
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.asset_key.path[-1] for key in context.selected_asset_check_keys}
         verdicts = _Verdicts(pipeline.lake)
-        sizes = {
-            name: sum(file.stat().st_size for file in pipeline.lake.raw_files(dataset))
-            for name, dataset in contract.items()
-            if name in selected
+        stored = {
+            name: _Stored(dataset, pipeline.lake, verdicts) for name, dataset in contract.items() if name in selected
         }
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            # the largest first, so that both end at about the same time
-            judged = {
-                name: pool.submit(_judge, contract[name], pipeline.lake, verdicts)
-                for name in sorted(sizes, key=lambda name: -sizes[name])
-            }
-            for name in sizes:
-                yield judged[name].result()
+        judgements = suites.judge(pipeline.lake, {name: s.changed for name, s in stored.items() if s.changed})
+        for name, found in stored.items():
+            yield found.result(judgements.get(name), verdicts)
         verdicts.save()
 
     return [raw_expectations]
@@ -114,78 +92,59 @@ class _Verdicts:
 
 @cache
 def _rules_hash() -> str:
-    rules = Path(__file__).read_bytes() + Path(__file__).parents[1].joinpath("contract.yaml").read_bytes()
+    rules = Path(suites.__file__).read_bytes() + Path(__file__).parents[1].joinpath("contract.yaml").read_bytes()
     return hashlib.sha256(rules + importlib.metadata.version("great-expectations").encode()).hexdigest()
 
 
-@cache
-def _context() -> "EphemeralDataContext":
-    # imported here: it takes seconds, and only this step needs it
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+class _Stored:
+    """What the lake holds of a dataset, and which of its files have to be judged."""
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
+    def __init__(self, dataset: Dataset, lake: Lake, verdicts: _Verdicts) -> None:
+        self._dataset = dataset
+        self._files = lake.raw_files(dataset)
+        self._odd = [
+            f"{file.name}: {text}"
+            for file in self._files
+            for text in _schema_differences(dataset, pq.read_schema(file))
+        ]
+        self.changed = [] if self._odd else [file for file in self._files if not verdicts.passed(file)]
 
+    def result(self, judgement: suites.Judgement | None, verdicts: _Verdicts) -> dg.AssetCheckResult:
+        """The check's result, given what was found in the changed files."""
+        metadata: dict[str, Any] = {"available": bool(self._files)}
+        if not self._files:
+            required = self._dataset.required
+            reason = "required, but not in the lake" if required else "optional, and not in the lake"
+            return self._result(not required, {**metadata, "reason": f"{self._dataset.name} is {reason}"})
+        if self._odd:
+            return self._result(False, {**metadata, "failed": self._odd, "failed_expectations": len(self._odd)})
+        metadata |= {
+            "rows": sum(pq.read_metadata(file).num_rows for file in self._files),
+            "files": len(self._files),
+            "files_changed_since_they_passed": len(self.changed),
+            "failed_expectations": 0,
+        }
+        if judgement is None:
+            return self._result(True, metadata)
+        metadata |= {"expectations": judgement.expectations, "failed_expectations": len(judgement.failed)}
+        if judgement.failed:
+            metadata["failed"] = markdown(pd.DataFrame(judgement.failed))
+            shown = (f"**{title}**\n\n{markdown(rows).md_str if len(rows) else ''}" for title, rows in judgement.rows)
+            metadata["failing_rows"] = dg.MetadataValue.md("\n\n".join(shown))
+        else:
+            for file in self.changed:
+                verdicts.record(file)
+        return self._result(not judgement.failed, metadata)
 
-_of_thread = threading.local()
-_one_at_a_time = threading.Lock()
-
-
-def _batch_definition() -> "BatchDefinition":
-    """This thread's own: a data source holds the one frame it judges."""
-    if not hasattr(_of_thread, "batch_definition"):
-        with _one_at_a_time:
-            source = _context().data_sources.add_or_update_pandas(threading.current_thread().name)
-            _of_thread.batch_definition = source.add_dataframe_asset("raw").add_batch_definition_whole_dataframe("all")
-    return _of_thread.batch_definition
-
-
-def _judge(dataset: Dataset, lake: Lake, verdicts: _Verdicts) -> dg.AssetCheckResult:
-    severity = ERROR if dataset.required else WARN
-    files = lake.raw_files(dataset)
-    metadata: dict[str, Any] = {"available": bool(files)}
-    if not files:
-        reason = "required, but not in the lake" if dataset.required else "optional, and not in the lake"
-        return _result(dataset, not dataset.required, severity, {**metadata, "reason": f"{dataset.name} is {reason}"})
-    odd = [f"{file.name}: {text}" for file in files for text in _schema_differences(dataset, pq.read_schema(file))]
-    if odd:
-        return _result(dataset, False, severity, {**metadata, "failed": odd, "failed_expectations": len(odd)})
-    changed = [file for file in files if not verdicts.passed(file)]
-    metadata |= {
-        "rows": sum(pq.read_metadata(file).num_rows for file in files),
-        "files": len(files),
-        "files_changed_since_they_passed": len(changed),
-        "failed_expectations": 0,
-    }
-    if not changed:
-        return _result(dataset, True, severity, metadata)
-    frame = lake.read_raw(dataset, files=changed)
-    results = _validate(dataset, frame)
-    failed = [result for result in results if not result.success]
-    metadata |= {"expectations": len(results), "failed_expectations": len(failed)}
-    if failed:
-        metadata["failed"] = markdown(pd.DataFrame([_describe(result) for result in failed]))
-        metadata["failing_rows"] = dg.MetadataValue.md("\n\n".join(_rows(dataset, frame, r) for r in failed))
-    else:
-        for file in changed:
-            verdicts.record(file)
-    return _result(dataset, not failed, severity, metadata)
-
-
-def _result(
-    dataset: Dataset, passed: bool, severity: dg.AssetCheckSeverity, metadata: dict[str, Any]
-) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=passed,
-        asset_key=dg.AssetKey(["raw", dataset.name]),
-        check_name=NAME,
-        severity=severity,
-        description=metadata.get("reason"),
-        metadata=metadata,
-    )
+    def _result(self, passed: bool, metadata: dict[str, Any]) -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(
+            passed=passed,
+            asset_key=dg.AssetKey(["raw", self._dataset.name]),
+            check_name=NAME,
+            severity=ERROR if self._dataset.required else WARN,
+            description=metadata.get("reason"),
+            metadata=metadata,
+        )
 
 
 def _schema_differences(dataset: Dataset, stored: Any) -> Iterator[str]:
@@ -197,183 +156,3 @@ def _schema_differences(dataset: Dataset, stored: Any) -> Iterator[str]:
             yield f"column {name} is not in the contract"
         elif stored.field(name).type != wanted.field(name).type:
             yield f"column {name} is {stored.field(name).type}, not {wanted.field(name).type}"
-
-
-def _validate(dataset: Dataset, frame: pd.DataFrame) -> list["ExpectationValidationResult"]:
-    batch_definition = _batch_definition()
-    import great_expectations as gx
-    import great_expectations.expectations as gxe
-    from great_expectations.validator.v1_validator import Validator
-
-    derived = list(_derived(dataset, frame))
-    expectations = [e for column in dataset.columns.values() for e in _column_expectations(column)]
-    key = list(dataset.key)
-    rule = {"rule": f"one row per {', '.join(key)}", "columns": key}
-    expectations.append(
-        gxe.ExpectColumnValuesToBeUnique(column=key[0], meta=rule)
-        if len(key) == 1
-        else gxe.ExpectCompoundColumnsToBeUnique(column_list=key, meta=rule)
-    )
-    if dataset.known_from:
-        expectations.append(_not_null(AVAILABLE_AT))
-    for number, column in enumerate(derived):
-        expectations.append(
-            gxe.ExpectColumnValuesToBeBetween(
-                column=f"{_DERIVED}{number}",
-                min_value=column.minimum,
-                max_value=column.maximum,
-                meta={"rule": column.rule, "columns": list(column.of)},
-            )
-        )
-    whole = frame.assign(**{f"{_DERIVED}{number}": column.values for number, column in enumerate(derived)})
-    # what a batch's own `validate` does, but for a second fingerprint of the frame
-    validator = Validator(
-        batch_definition,
-        batch_parameters={"dataframe": whole},
-        result_format={"result_format": "SUMMARY", "partial_unexpected_count": _SHOWN_ROWS},
-    )
-    return validator.validate_expectation_suite(gx.ExpectationSuite(dataset.name, expectations=expectations)).results
-
-
-def _not_null(column: str) -> "Expectation":
-    import great_expectations.expectations as gxe
-
-    return gxe.ExpectColumnValuesToNotBeNull(column=column, meta={"rule": "not empty", "columns": [column]})
-
-
-def _column_expectations(column: Column) -> Iterator["Expectation"]:
-    import great_expectations.expectations as gxe
-
-    name, show = column.name, [column.name]
-    if not column.nullable and not column.optional:
-        yield _not_null(name)
-    if column.type == "number":
-        # the largest number as a bound: infinity breaks it
-        lowest = column.minimum if column.above is None else column.above
-        rule = {
-            "rule": " and ".join(
-                ["finite"]
-                + ([f"at least {column.minimum:g}"] if column.minimum is not None else [])
-                + ([f"above {column.above:g}"] if column.above is not None else [])
-                + ([f"at most {column.maximum:g}"] if column.maximum is not None else [])
-            ),
-            "columns": show,
-        }
-        yield gxe.ExpectColumnValuesToBeBetween(
-            column=name,
-            min_value=-sys.float_info.max if lowest is None else lowest,
-            max_value=sys.float_info.max if column.maximum is None else column.maximum,
-            strict_min=column.above is not None,
-            meta=rule,
-        )
-    if column.median_minimum is not None:
-        rule = {"rule": f"median at least {column.median_minimum:,.0f} (unit)", "columns": show}
-        yield gxe.ExpectColumnMedianToBeBetween(column=name, min_value=column.median_minimum, meta=rule)
-    if column.type in ("code", "industry"):
-        pattern = CODE_PATTERN if column.type == "code" else INDUSTRY_PATTERN
-        yield gxe.ExpectColumnValuesToMatchRegex(
-            column=name,
-            regex=rf"^(?:{pattern})\Z",
-            meta={"rule": "code with upper-case exchange suffix", "columns": show},
-        )
-
-
-@dataclass(frozen=True)
-class _Derived:
-    """A rule about several columns or rows, or about dates, as a column of numbers within bounds."""
-
-    rule: str
-    of: tuple[str, ...]
-    values: pd.Series
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-def _derived(dataset: Dataset, frame: pd.DataFrame) -> Iterator[_Derived]:
-    for column in dataset.columns.values():
-        if column.type == "date":
-            yield from _days(column, frame[column.name])
-    if dataset.set_sum:
-        yield _set_sum(dataset.set_sum, frame)
-    if dataset.stays:
-        yield from _stays(dataset.stays, frame)
-    if {"high", "low", "close"} <= dataset.columns.keys():
-        for above, below in (("high", "low"), ("high", "close"), ("close", "low")):
-            ratio = frame[above] / frame[below]
-            yield _Derived(f"{above} not below {below}", (above, below), ratio, minimum=1 - PRICE_TOLERANCE)
-    if dataset.known_from and not dataset.known_from.ahead:
-        day = _day_of(dataset.known_from, frame).dt.tz_localize(SHANGHAI)
-        early = (frame[AVAILABLE_AT] - day).dt.total_seconds() / 86_400
-        yield _Derived("not before the day the row is about", (AVAILABLE_AT,), early, minimum=0)
-
-
-def _days(column: Column, days: pd.Series) -> Iterator[_Derived]:
-    # as numbers: the expectations on dates and on sets of dates take seconds where these take milliseconds
-    first, today = pd.Timestamp(EARLIEST_DATE), pd.Timestamp.now(SHANGHAI).normalize().tz_localize(None)
-    latest = None if column.future else today
-    rule = f"from {first:%Y-%m-%d}" + (f" to today, {latest:%Y-%m-%d}" if latest else "")
-    since = (days - first).dt.days
-    yield _Derived(rule, (column.name,), since, 0, (latest - first).days if latest else None)
-    if column.session:
-        closed = off_session(days).astype(float)
-        yield _Derived("session of the Shanghai exchange", (column.name,), closed, maximum=0)
-
-
-def _day_of(known_from: KnownFrom, frame: pd.DataFrame) -> pd.Series:
-    day = frame[known_from.column]
-    return day.fillna(_day_of(known_from.otherwise, frame)) if known_from.otherwise else day
-
-
-def _set_sum(rule: SetSum, frame: pd.DataFrame) -> _Derived:
-    columns = list(rule.columns)
-    # bounds are inclusive: without rounding, 0.99 made of many parts could fail by a float's last digit
-    sums = frame.groupby(columns)[rule.of].transform("sum").round(9)
-    text = f"sum per {', '.join(columns)} from {rule.minimum:g} to {rule.maximum:g}"
-    # a set is judged, and counted, at its first row
-    return _Derived(text, (rule.of,), sums.mask(frame.duplicated(columns)), rule.minimum, rule.maximum)
-
-
-def _stays(rule: Stays, frame: pd.DataFrame) -> Iterator[_Derived]:
-    columns = list(rule.columns)
-    length = (frame[rule.end] - frame[rule.start]).dt.days
-    yield _Derived(f"not before {rule.start}", (rule.end,), length, minimum=0)
-    ordered = frame.sort_values([*columns, rule.start], kind="stable")
-    groups = [ordered[c] for c in columns]
-    ends = ordered[rule.end].fillna(pd.Timestamp("2262-01-01"))
-    ended = ends.groupby(groups).cummax().groupby(groups).shift()
-    gap = (ordered[rule.start] - ended).dt.days.reindex(frame.index)
-    yield _Derived(
-        f"not before the end of an earlier stay of the same {' and '.join(columns)}", (rule.start,), gap, minimum=0
-    )
-
-
-def _describe(result: "ExpectationValidationResult") -> dict[str, Any]:
-    config, found = result.expectation_config, result.result
-    assert config is not None
-    assert config.meta is not None
-    error = next((v.get("exception_message") for v in _exceptions(result)), None)
-    return {
-        "rule": config.meta["rule"],
-        "column": ", ".join(config.meta["columns"]),
-        "unexpected": found.get("unexpected_count", found.get("observed_value", error)),
-        "of": found.get("element_count"),
-    }
-
-
-def _exceptions(result: "ExpectationValidationResult") -> list[dict[str, Any]]:
-    info = result.exception_info or {}
-    nested = [info] if "raised_exception" in info else list(info.values())
-    return [i for i in nested if isinstance(i, dict) and i.get("raised_exception")]
-
-
-def _rows(dataset: Dataset, frame: pd.DataFrame, result: "ExpectationValidationResult") -> str:
-    config, found = result.expectation_config, result.result
-    assert config is not None
-    assert config.meta is not None
-    rows = frame.loc[list(found.get("partial_unexpected_index_list") or [])[:_SHOWN_ROWS]]
-    about = [c for c in config.meta["columns"] if c not in dataset.key]
-    shown = rows[[*dataset.key, *about]]
-    if str(config.kwargs.get("column")).startswith(_DERIVED) and len(rows):
-        shown = shown.assign(value=found["partial_unexpected_list"][: len(rows)])
-    title = f"**{', '.join(config.meta['columns'])}: {config.meta['rule']}**"
-    return f"{title}\n\n{markdown(shown).md_str}" if len(rows) else title
