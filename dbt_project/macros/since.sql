@@ -1,7 +1,7 @@
 {#- An incremental model keeps the rows it has from before the day that `build.window` names and computes the others
     anew. Which day that is, and why the rows before it cannot differ: etf_pipeline/resources/increment.py.
 
-    `since` is true of what is computed anew, `since_last` of an ETF's days from the last one before it on, and
+    `since` is true of what is computed anew, `since_last` of an ETF's days from then on and of its last one before, and
     `since_in_use` of what may still be in use as the newest that is known. All are true of everything when everything
     is computed. -#}
 {% macro since(column) -%}
@@ -11,14 +11,14 @@
 
 {% macro since_last(kept, day) -%}
     {% if keeps_rows() -%}
-    {{ day }}.trade_date >= coalesce(
-            (
-                select max(kept.trade_date)
-                from {{ kept }} as kept
-                where kept.etf_code = {{ day }}.etf_code and kept.trade_date < {{ window_day('recompute_from') }}
-            ),
-            {{ day }}.trade_date
+    (
+        {{ since(day ~ '.trade_date') }}
+        or ({{ day }}.etf_code, {{ day }}.trade_date) in (
+            select (etf_code, max(trade_date)) from {{ kept }}
+            where trade_date < {{ window_day('recompute_from') }}
+            group by etf_code
         )
+    )
     {%- else %}true{% endif %}
 {%- endmacro %}
 

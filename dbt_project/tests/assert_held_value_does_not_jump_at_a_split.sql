@@ -11,6 +11,7 @@ with stepped as (
         session_number - lag(session_number) over etf as sessions
     from {{ ref('int_etf__held_value') }}
     inner join {{ ref('stg_calendar__session') }} using (trade_date)
+    where etf_code in (select etf_code from {{ ref('int_etf__split_event') }})
     window etf as (partition by etf_code order by trade_date)
 
 )

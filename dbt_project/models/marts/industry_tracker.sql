@@ -10,9 +10,30 @@ with purity as (
 
 held as (
 
-    select *
-    from {{ ref('int_etf__held_value') }}
-    where trade_date = week_end and {{ since('week_end') }}
+    select
+        held.week_end,
+        coalesce(purity.industry_code, held.theme_industry_code) as industry_code,
+        held.etf_code,
+        held.index_code,
+        coalesce(purity.industry_weight_ratio, 1) as industry_weight_ratio,
+        held.held_value_cny
+    from {{ ref('int_etf__held_value') }} as held
+    inner join {{ ref('int_index__daily') }} as daily
+        on
+            held.trade_date = daily.trade_date
+            and held.index_code is not distinct from daily.index_code
+            and held.theme_industry_code is not distinct from daily.theme_industry_code
+            and held.is_enhanced = daily.is_enhanced
+    left join purity
+        on
+            daily.look_through = 'weights'
+            and daily.index_code = purity.index_code
+            and daily.as_of_date = purity.as_of_date
+            and daily.segment_start = purity.segment_start
+    where
+        held.trade_date = held.week_end
+        and (purity.industry_code is not null or daily.look_through = 'theme')
+        and {{ since('held.week_end') }}
 
 ),
 
@@ -33,28 +54,15 @@ traded as (
 
 select
     held.week_end,
-    coalesce(purity.industry_code, held.theme_industry_code) as industry_code,
+    held.industry_code,
     held.etf_code,
     info.name as etf_name,
     held.index_code,
-    coalesce(purity.industry_weight_ratio, 1) as industry_weight_ratio,
+    held.industry_weight_ratio,
     held.held_value_cny,
     info.annual_fee_ratio,
     traded.mean_amount_cny,
     '{{ var("source_label") }}' as source
 from held
 inner join {{ ref('stg_etf__info') }} as info using (etf_code)
-inner join {{ ref('int_index__daily') }} as daily
-    on
-        held.trade_date = daily.trade_date
-        and held.index_code is not distinct from daily.index_code
-        and held.theme_industry_code is not distinct from daily.theme_industry_code
-        and held.is_enhanced = daily.is_enhanced
-left join purity
-    on
-        daily.look_through = 'weights'
-        and daily.index_code = purity.index_code
-        and daily.as_of_date = purity.as_of_date
-        and daily.segment_start = purity.segment_start
-left join traded on held.etf_code = traded.etf_code and held.trade_date = traded.trade_date
-where purity.industry_code is not null or daily.look_through = 'theme'
+left join traded on held.etf_code = traded.etf_code and held.week_end = traded.trade_date
