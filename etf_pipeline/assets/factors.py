@@ -126,12 +126,17 @@ def _chain(flow_years: Mapping[int, Path], settings: str) -> dict[int, str]:
 
 def _rsi(flow: pa.Table, periods: int) -> np.ndarray:
     """RSI of the closes of each row's ETF up to its session, splits taken out; NaN without a close."""
-    codes = flow["etf_code"].combine_chunks().dictionary_encode()
-    days, day = np.unique(flow["trade_date"].to_numpy(), return_inverse=True)
-    wide = np.full((len(days), len(codes.dictionary)), np.nan)
-    place = (day, codes.indices.to_numpy())
-    wide[place] = flow["close"].to_numpy() * flow["cumulative_split_factor"].to_numpy()
-    return rsi.rsi_wilder(wide, periods)[place]
+    (day, days), (etf, etfs) = _places(flow["trade_date"]), _places(flow["etf_code"])
+    wide = np.full((days, etfs), np.nan)
+    wide[day, etf] = flow["close"].to_numpy() * flow["cumulative_split_factor"].to_numpy()
+    return rsi.rsi_wilder(wide, periods)[day, etf]
+
+
+def _places(values: pa.ChunkedArray) -> tuple[np.ndarray, int]:
+    """Place of each value among the distinct ones in order, and how many these are."""
+    encoded = values.combine_chunks().dictionary_encode()
+    distinct = encoded.dictionary.to_numpy(zero_copy_only=False)
+    return np.argsort(np.argsort(distinct))[encoded.indices.to_numpy()], len(distinct)
 
 
 @dg.asset(

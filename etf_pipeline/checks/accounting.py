@@ -128,10 +128,18 @@ def _stock_value_conserved(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetChec
 
     When it fails: the look-through to stocks and that to industries went apart; rebuild the marts.
     """
-    stocks = published(pipeline, "stock_weekly", ["week_end", "industry_code", "is_a_share", "held_value_cny"])
-    placed = stocks["industry_code"].notna().map({True: "with industry", False: "no industry"})
-    part = placed.where(stocks["is_a_share"].astype(bool), "outside A shares")
-    held = stocks.groupby([stocks["week_end"], part])["held_value_cny"].sum().unstack()
+    sql = """
+        SELECT
+            week_end,
+            CASE
+                WHEN NOT is_a_share THEN 'outside A shares' WHEN industry_code IS NULL THEN 'no industry'
+                ELSE 'with industry'
+            END AS part,
+            sum(held_value_cny) AS held_value_cny
+        FROM stock_weekly
+        GROUP BY ALL
+    """
+    held = query(pipeline, ["stock_weekly"], sql).pivot(index="week_end", columns="part", values="held_value_cny")
     parts = {
         "with industry": _WITH_INDUSTRY,
         "no industry": ("no industry",),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from etf_pipeline.checks.verdict import WARN, markdown, raw_days, verdict
+from etf_pipeline.checks.verdict import WARN, markdown, rows_by_day, verdict
 from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.pipeline import Pipeline
@@ -62,7 +62,7 @@ def _last_dates(dataset: Dataset, pipeline: Pipeline) -> Mapping[str, pd.Timesta
     """Last date by series: of each index in use, of the scheme in use, or of the dataset as a whole."""
     p = pipeline.parameters
     if dataset.name not in ("index_bar", "industry_bar"):
-        return {dataset.name: raw_days(pipeline, dataset).max()}
+        return {dataset.name: rows_by_day(pipeline, dataset).index.max()}
     frame = pipeline.lake.read_raw(dataset, pipeline.deployment.end)
     if dataset.name == "industry_bar":
         return {p.scheme: frame.loc[frame["scheme"] == p.scheme, "trade_date"].max()}
@@ -79,12 +79,11 @@ def _short_files(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
     belong to longer intervals.
     """
     dataset, ratio = load_contract()["etf_share"], pipeline.parameters.short_file_ratio
-    days = raw_days(pipeline, dataset)
-    if days.empty:
+    counts = rows_by_day(pipeline, dataset)
+    if counts.empty:
         none = pd.DataFrame({"trade_date": [None], "etfs": [0]})
         return verdict(none, 0, WARN, reason="etf_share is not in the lake")
-    counts = days.value_counts()
-    sessions = sessions_between(days.min().date(), days.max().date())
+    sessions = sessions_between(counts.index[0].date(), counts.index[-1].date())
     etfs = counts.reindex(sessions, fill_value=0)
     before = etfs.shift(fill_value=0)
     # an absent day is short whatever came before it, or a long gap would show as one day

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.checks.verdict import WARN, markdown, published, raw_days, verdict
+from etf_pipeline.checks.verdict import WARN, markdown, published, query, rows_by_day, verdict
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import decision_moments, moments, sessions_after
 from etf_pipeline.resources.pipeline import Pipeline
@@ -160,7 +160,7 @@ def _by_reason(reasons: pd.Series) -> pd.DataFrame:
 
 
 def _data_end(pipeline: Pipeline) -> pd.Timestamp:
-    return raw_days(pipeline, load_contract()["etf_share"]).max()
+    return rows_by_day(pipeline, load_contract()["etf_share"]).index.max()
 
 
 @_blocking_check(name="decided_in_time")
@@ -255,7 +255,7 @@ def _weeks_are_over(table: str) -> dg.AssetChecksDefinition:
 
         When it fails: a week that is not over would be taken for a whole one; rebuild the marts.
         """
-        weeks = published(pipeline, table, ["week_end"]).drop_duplicates()
+        weeks = query(pipeline, [table], f"SELECT DISTINCT week_end FROM {table} ORDER BY week_end")
         over = weeks["week_end"].isin(_week_ends(pipeline)) & (weeks["week_end"] <= _data_end(pipeline))
         return verdict(weeks[~over], len(weeks), data_until=f"{_data_end(pipeline)}")
 
@@ -318,10 +318,13 @@ def _constituents_were_known(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCh
     The sets are found anew in the raw weights. When it fails: weights of a later month were used; rebuild the marts.
     """
     p = pipeline.parameters
-    held = published(pipeline, "stock_weekly", ["week_end", "stock_code", "held_value_cny"])
-    held = held[held["held_value_cny"] > 0]
-    weeks = pd.DatetimeIndex(np.sort(held["week_end"].unique())[-_RECENT_WEEKS:])
-    held = held[held["week_end"].isin(weeks)]
+    sql = f"""
+        WITH held AS (FROM stock_weekly WHERE held_value_cny > 0)
+        SELECT week_end, stock_code, held_value_cny FROM held
+        WHERE week_end IN (SELECT DISTINCT week_end FROM held ORDER BY week_end DESC LIMIT {_RECENT_WEEKS})
+    """
+    held = query(pipeline, ["stock_weekly"], sql)
+    weeks = pd.DatetimeIndex(np.sort(held["week_end"].unique()))
     # all weights of ten years are millions of rows, of which few are looked at
     with duckdb.connect() as raw:
         pipeline.lake.create_raw_views(raw, pipeline.deployment.end)

@@ -4,6 +4,7 @@ Here: nothing that knows a rule. A check passes exactly if it found no broken ro
 """
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -62,11 +63,17 @@ def query(pipeline: Pipeline, tables: Sequence[str], sql: str, **frames: pd.Data
         return connection.sql(sql).df()
 
 
-def raw_days(pipeline: Pipeline, dataset: Dataset) -> pd.Series:
-    """The date of every stored row of a raw dataset up to the deployment's end; empty where nothing was ingested."""
+def rows_by_day(pipeline: Pipeline, dataset: Dataset) -> pd.Series:
+    """How many rows of a raw dataset are stored of each day, up to the deployment's end, in the order of days.
+
+    Days without rows are absent.
+    """
     column = dataset.date_column
     assert column is not None
-    parts = [pq.read_table(file, columns=[column])[column] for file in pipeline.lake.raw_files(dataset)]
-    days = pd.concat([pd.Series(part.to_numpy()) for part in parts]) if parts else pd.Series(dtype="datetime64[ms]")
+    counts: dict[date, int] = {}
+    for file in pipeline.lake.raw_files(dataset):
+        for one in pq.read_table(file, columns=[column])[column].value_counts().to_pylist():
+            counts[one["values"]] = counts.get(one["values"], 0) + one["counts"]
+    rows = pd.Series(list(counts.values()), pd.DatetimeIndex(list(counts)), dtype="int64").sort_index()
     end = pipeline.deployment.end
-    return days[days <= pd.Timestamp(end)] if end else days
+    return rows[rows.index <= pd.Timestamp(end)] if end else rows

@@ -51,8 +51,8 @@ def differing_dates(before: pd.DataFrame, after: pd.DataFrame) -> pd.DatetimeInd
 
 def _content(rows: pd.DataFrame) -> pd.Series:
     """What is held, by signal date, in a form that can be compared."""
-    ordered = rows.sort_values(["signal_date", "rank"])
-    return pd.Series(
-        {day: tuple(part[_CONTENT].itertuples(index=False, name=None)) for day, part in ordered.groupby("signal_date")},
-        dtype=object,
-    )
+    held: dict[pd.Timestamp, list[tuple[object, ...]]] = {}
+    ordered = rows.sort_values(["signal_date", "rank"])[["signal_date", *_CONTENT]]
+    for day, *one in ordered.itertuples(index=False, name=None):
+        held.setdefault(day, []).append(tuple(one))
+    return pd.Series({day: tuple(content) for day, content in held.items()}, dtype=object)
