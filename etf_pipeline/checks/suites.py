@@ -5,6 +5,7 @@ or bound of a dataset (`contract.yaml`), or Dagster (`expectations.py`).
 """
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
 from etf_pipeline.core.calendar import SHANGHAI
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
 _SHOWN_ROWS = 5
-_AT_ONCE = 2  # most of the time goes to numpy and Arrow, which let another thread work
+_AT_ONCE = 2
 _DERIVED = "derived "
 
 
@@ -45,32 +48,44 @@ class Judgement:
     """Of each that failed: column and rule, and the first unexpected rows."""
 
 
-_early: list[EarlyProcess[tuple[Path, Mapping[str, list[Path]]], dict[str, Judgement]]] = []
+_Part = tuple[Path, dict[str, list[Path]]]
+"""Root of a lake, and raw files of it by dataset."""
+
+_early: list[EarlyProcess[_Part, dict[str, Judgement]]] = []
 
 
 def start_early() -> None:
-    """Let a process of its own import Great Expectations, which takes seconds, for the first `judge` of this one.
+    """Let processes of their own import Great Expectations, which takes seconds, for the first `judge` of this one.
 
     To be called before this process has threads.
     """
-    _early.append(EarlyProcess(_context, _judge_all))
+    _early.extend(EarlyProcess(_context, _judge_part) for _ in range(_AT_ONCE))
 
 
 def judge(lake: Lake, files: Mapping[str, list[Path]]) -> dict[str, Judgement]:
     """Judge these raw files, by dataset, each dataset's together; no rule spans two files."""
-    return (_early.pop().call if _early else _judge_all)((lake.root, files))
-
-
-def _judge_all(task: tuple[Path, Mapping[str, list[Path]]]) -> dict[str, Judgement]:
-    root, files = task
-    # the largest first, so that both threads end at about the same time
-    sizes = {name: sum(file.stat().st_size for file in paths) for name, paths in files.items()}
+    parts: list[_Part] = [(lake.root, {}) for _ in range(_AT_ONCE)]
+    numbers = dict.fromkeys(range(_AT_ONCE), 0)
+    values = {name: sum(map(_values, paths)) for name, paths in files.items()}
+    # the largest first, each to whom has least to do, so that all end at about the same time
+    for name in sorted(values, key=lambda name: -values[name]):
+        least = min(numbers, key=lambda number: numbers[number])
+        numbers[least] += values[name]
+        parts[least][1][name] = files[name]
+    workers = [_early.pop().call if _early else _judge_part for _ in parts]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        judged = {
-            name: pool.submit(_judge, load_contract()[name], Lake(root), files[name])
-            for name in sorted(sizes, key=lambda name: -sizes[name])
-        }
-        return {name: judged[name].result() for name in files}
+        judged = list(pool.map(lambda worker, part: worker(part), workers, parts))
+    return {name: judgement for part in judged for name, judgement in part.items()}
+
+
+def _values(file: Path) -> int:
+    metadata = pq.read_metadata(file)
+    return metadata.num_rows * metadata.num_columns
+
+
+def _judge_part(part: _Part) -> dict[str, Judgement]:
+    root, files = part
+    return {name: _judge(load_contract()[name], Lake(root), paths) for name, paths in files.items()}
 
 
 def _judge(dataset: Dataset, lake: Lake, files: list[Path]) -> Judgement:
@@ -175,13 +190,6 @@ def _column_expectations(column: Column) -> Iterator["Expectation"]:
     if column.median_minimum is not None:
         rule = {"rule": f"median at least {column.median_minimum:,.0f} (unit)", "columns": show}
         yield gxe.ExpectColumnMedianToBeBetween(column=name, min_value=column.median_minimum, meta=rule)
-    if column.type in ("code", "industry"):
-        pattern = CODE_PATTERN if column.type == "code" else INDUSTRY_PATTERN
-        yield gxe.ExpectColumnValuesToMatchRegex(
-            column=name,
-            regex=rf"^(?:{pattern})\Z",
-            meta={"rule": "code with upper-case exchange suffix", "columns": show},
-        )
 
 
 @dataclass(frozen=True)
@@ -196,11 +204,15 @@ class _Derived:
 
 
 def _derived(dataset: Dataset, frame: pd.DataFrame) -> Iterator[_Derived]:
+    coded = {}
     for column in dataset.columns.values():
         if column.type == "date":
             yield from _days(column, frame[column.name])
+        if column.type in ("code", "industry"):
+            coded[column.name], distinct = pd.factorize(frame[column.name])
+            yield _codes(column, coded[column.name], pd.Index(distinct))
     if dataset.set_sum:
-        yield _set_sum(dataset.set_sum, frame)
+        yield _set_sum(dataset.set_sum, frame.assign(**coded))
     if dataset.stays:
         yield from _stays(dataset.stays, frame)
     if {"high", "low", "close"} <= dataset.columns.keys():
@@ -225,6 +237,14 @@ def _days(column: Column, days: pd.Series) -> Iterator[_Derived]:
         yield _Derived("session of the Shanghai exchange", (column.name,), closed, maximum=0)
 
 
+def _codes(column: Column, place: np.ndarray, distinct: pd.Index) -> _Derived:
+    # every code once: millions of rows have but thousands of them
+    pattern = CODE_PATTERN if column.type == "code" else INDUSTRY_PATTERN
+    odd = [not (isinstance(code, str) and re.fullmatch(pattern, code)) for code in distinct]
+    values = np.append(np.array(odd, dtype=float), np.nan)[place]  # -1 stands for a hole
+    return _Derived("code with upper-case exchange suffix", (column.name,), pd.Series(values), maximum=0)
+
+
 def _day_of(known_from: KnownFrom, frame: pd.DataFrame) -> pd.Series:
     day = frame[known_from.column]
     return day.fillna(_day_of(known_from.otherwise, frame)) if known_from.otherwise else day
@@ -232,11 +252,12 @@ def _day_of(known_from: KnownFrom, frame: pd.DataFrame) -> pd.Series:
 
 def _set_sum(rule: SetSum, frame: pd.DataFrame) -> _Derived:
     columns = list(rule.columns)
+    by_set = frame.groupby(columns, sort=False)
     # bounds are inclusive: without rounding, 0.99 made of many parts could fail by a float's last digit
-    sums = frame.groupby(columns)[rule.of].transform("sum").round(9)
+    sums = by_set[rule.of].transform("sum").round(9)
     text = f"sum per {', '.join(columns)} from {rule.minimum:g} to {rule.maximum:g}"
     # a set is judged, and counted, at its first row
-    return _Derived(text, (rule.of,), sums.mask(frame.duplicated(columns)), rule.minimum, rule.maximum)
+    return _Derived(text, (rule.of,), sums.mask(by_set.ngroup().duplicated()), rule.minimum, rule.maximum)
 
 
 def _stays(rule: Stays, frame: pd.DataFrame) -> Iterator[_Derived]:
