@@ -50,7 +50,12 @@ grid as (
     select universe.etf_code, session.trade_date
     from universe
     inner join (select etf_code, min(trade_date) as first_date from shares group by all) as span using (etf_code)
-    inner join {{ ref('stg_calendar__session') }} as session
+    inner join (
+        -- the calendar begins decades before
+        select trade_date
+        from {{ ref('stg_calendar__session') }}
+        where trade_date >= (select min(trade_date) from shares)
+    ) as session
         on
             session.trade_date >= greatest(span.first_date, universe.list_date)
             and session.trade_date < universe.delist_date
