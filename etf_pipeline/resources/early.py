@@ -7,6 +7,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
+_NICENESS = 10
+"""What nobody waits for yet gives way to what somebody does."""
+
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -48,6 +51,7 @@ def _serve(parents: Connection, own: Connection, prepare: Callable[[], object], 
     # as long as nobody but the parent holds its end, this process sees when it is gone
     parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICENESS)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

@@ -68,6 +68,12 @@ def test_missing_file_fails(lake_copy: Callable[[], Pipeline], table: str) -> No
     assert_fails(pipeline, table, "no file")
 
 
+def test_a_row_in_the_file_of_another_year_fails(lake_copy: Callable[[], Pipeline]) -> None:
+    pipeline = lake_copy()
+    tamper(only_file(pipeline, "etf_daily"), put("trade_date", pd.Timestamp("2024-12-31")))
+    assert_fails(pipeline, "factors/etf_daily", "1 of other years")
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_repeated_key_fails(lake_copy: Callable[[], Pipeline], table: str) -> None:
     pipeline = lake_copy()

@@ -78,6 +78,24 @@ def test_growing_session_by_session_is_building_at_once(tmp_path: Path, monkeypa
         pd.testing.assert_frame_equal(grown[name], expected, check_exact=True, obj=name)
 
 
+def test_keys_of_published_tables_are_unique_and_whole(first_market: tuple[Frames, Path], tmp_path: Path) -> None:
+    pipeline = Pipeline(Deployment(lake=shutil.copytree(first_market[1].parents[1], tmp_path / "lake")))
+    name = "primary_key_market_flow_trade_date__asset_scope"
+
+    def rows_found(change: str) -> str:
+        with duckdb.connect(pipeline.lake.warehouse) as connection:
+            connection.execute(change)
+        (result,) = DbtCommand(pipeline, "test", "--select", name).run()
+        return f"{result.status}: {result.message}"
+
+    assert rows_found("select 1") == "pass: "
+    assert rows_found("insert into market_flow from market_flow limit 2").startswith("fail: Got 2 results")
+    assert rows_found("update market_flow set asset_scope = null").startswith("fail")
+    # a hole alone, nothing being repeated
+    only_one = "delete from market_flow where rowid > (select min(rowid) from market_flow)"
+    assert rows_found(only_one).startswith("fail: Got 1 result")
+
+
 def test_rows_that_are_kept_are_not_tested_again(first_market: tuple[Frames, Path], tmp_path: Path) -> None:
     pipeline = Pipeline(Deployment(lake=shutil.copytree(first_market[1].parents[1], tmp_path / "lake")))
 
