@@ -163,12 +163,12 @@ def run(
     --start and --end bound the days asked of the source (default: all it has). Nothing dated after --end is used,
     even where the lake already holds it; history the lake holds before --start stays.
     """
-    with _clear_errors():
-        if as_of:
+    if as_of:
+        with _clear_errors():
             _run_as_of(lake, as_of, scheme, end, overrides, research)
-            return
+        return
+    with _clear_errors(), suites.started_early():
         began = time.monotonic()
-        suites.start_early()
         deployment = _deployment(lake, source, data, scheme, start, end, overrides)
         pipeline = Pipeline(deployment)
         parameters = pipeline.parameters
@@ -230,7 +230,7 @@ def holdings(
 @app.command()
 def check(lake: LakeDir = Path("lake")) -> None:
     """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
-    with _clear_errors():
+    with _clear_errors(), suites.started_early():
         deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
         if not _execute(Pipeline(deployment), "checks"):
             raise typer.Exit(1)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -54,12 +55,19 @@ _Part = tuple[Path, dict[str, list[Path]]]
 _early: list[EarlyProcess[_Part, dict[str, Judgement]]] = []
 
 
-def start_early() -> None:
-    """Let processes of their own import Great Expectations, which takes seconds, for the first `judge` of this one.
+@contextmanager
+def started_early() -> Iterator[None]:
+    """Let processes of their own import Great Expectations, which takes seconds, for a `judge` within the block.
 
-    To be called before this process has threads.
+    Without effect where there are threads already: a process with threads cannot be forked safely.
     """
-    _early.extend(EarlyProcess(_context, _judge_part) for _ in range(_AT_ONCE))
+    if threading.active_count() == 1:
+        _early.extend(EarlyProcess(_context, _judge_part) for _ in range(_AT_ONCE))
+    try:
+        yield
+    finally:
+        while _early:
+            _early.pop().end()
 
 
 def judge(lake: Lake, files: Mapping[str, list[Path]]) -> dict[str, Judgement]:
@@ -72,15 +80,24 @@ def judge(lake: Lake, files: Mapping[str, list[Path]]) -> dict[str, Judgement]:
         least = min(numbers, key=lambda number: numbers[number])
         numbers[least] += values[name]
         parts[least][1][name] = files[name]
-    workers = [_early.pop().call if _early else _judge_part for _ in parts]
+    processes = [_early.pop() if _early else None for _ in parts]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        judged = list(pool.map(lambda worker, part: worker(part), workers, parts))
+        judged = list(pool.map(_judge_by, processes, parts))
     return {name: judgement for part in judged for name, judgement in part.items()}
 
 
 def _values(file: Path) -> int:
     metadata = pq.read_metadata(file)
     return metadata.num_rows * metadata.num_columns
+
+
+def _judge_by(process: EarlyProcess[_Part, dict[str, Judgement]] | None, part: _Part) -> dict[str, Judgement]:
+    if not process:
+        return _judge_part(part)
+    if not part[1]:
+        process.end()
+        return {}
+    return process.call(part)
 
 
 def _judge_part(part: _Part) -> dict[str, Judgement]:

@@ -17,7 +17,8 @@ Result = TypeVar("Result")
 class EarlyProcess(Generic[Argument, Result]):
     """One call of `work` in a process that is forked now and runs `prepare` until the call comes.
 
-    To be started before this process has threads. It ends with its answer, or with this process, however that ends.
+    To be started before this process has threads, and ended if it is not called. It is gone with this process, however
+    that ends.
     """
 
     def __init__(self, prepare: Callable[[], object], work: Callable[[Argument], Result]) -> None:
@@ -45,6 +46,12 @@ class EarlyProcess(Generic[Argument, Result]):
         if error:
             raise error
         return result
+
+    def end(self) -> None:
+        """End the process without a call."""
+        self._process.kill()
+        self._process.join()
+        self._here.close()
 
 
 def _serve(parents: Connection, own: Connection, prepare: Callable[[], object], work: Callable[[Any], object]) -> None:

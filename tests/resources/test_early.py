@@ -63,6 +63,15 @@ def test_what_it_raises_is_raised_here() -> None:
         EarlyProcess(lambda: refuse("ready"), refuse).call("this")
 
 
+def test_it_can_be_ended_without_a_call() -> None:
+    process = EarlyProcess(lambda: time.sleep(WAITED_SECONDS), refuse)
+    pid = process._process.pid
+    assert pid
+    assert is_running(pid)
+    process.end()
+    assert not is_running(pid)
+
+
 def test_one_that_was_ended_is_told() -> None:
     with pytest.raises(RuntimeError, match="ended with code -9"):
         EarlyProcess(nothing, end).call("this")
