@@ -175,12 +175,14 @@ def readable_rows(lake: Path) -> dict[str, int]:
     return rows
 
 
-def folder_of(view: str) -> str:
-    """Where the rows of a view of the catalogue lie in the lake: beginning of its files' paths."""
+def folder_of(view: str) -> tuple[str, ...]:
+    """Where the rows of a view of the catalogue lie in the lake: beginnings of its files' paths."""
     schema, name = view.split(".")
     if schema != "main":
-        return f"{schema}/{name}/"
-    return f"ledger/{name}.parquet" if name == "holdings_ledger" else f"published/{name}.parquet"
+        return (f"{schema}/{name}/",)
+    if name == "holdings_ledger":
+        return (f"ledger/{name}.parquet",)
+    return (f"published/{name}.parquet", f"published/{name}/")
 
 
 def catalogue_rows(lake: Path) -> dict[str, int]:

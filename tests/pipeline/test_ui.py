@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import dagster as dg
 import duckdb
 import pandas as pd
 import pytest
@@ -183,6 +185,9 @@ def materialized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materiali
     client = Client(port)
     code = ("code-server", "start", "-m", "etf_pipeline.definitions", "-s", str(socket_file))
     web = ("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))
+    # two programs that create the databases at the same moment get in each other's way; systemd starts one again
+    with mock.patch.dict(os.environ, DAGSTER_HOME=str(home)), dg.DagsterInstance.get() as instance:
+        assert instance.get_runs() == []
     with (
         started("dagster", *code, home=home, settings=settings) as code_server,
         started("dagster-webserver", *web, home=home, settings=settings) as server,
