@@ -22,7 +22,7 @@ disclosed as (
         holding.report_date,
         holding.known_date,
         membership.industry_code,
-        sum(cast(holding.market_value_cny as decimal(38, 6))) as market_value_cny
+        {{ decimal_sum('holding.market_value_cny') }} as market_value_cny
     from {{ ref('stg_fund__holding') }} as holding
     inner join {{ ref('stg_fund__info') }} as fund on holding.fund_code = fund.fund_code and fund.is_active_equity
     inner join {{ ref('stg_industry__membership') }} as membership
