@@ -1,5 +1,6 @@
 """Command line: `etf-pipeline run`, `holdings`, `estimate`, `doctor`, `ui` …: thin verbs over the same assets."""
 
+import atexit
 import contextlib
 import errno
 import json
@@ -25,6 +26,7 @@ from rich.text import Text
 
 from etf_pipeline.checks import suites
 from etf_pipeline.core.calendar import SHANGHAI
+from etf_pipeline.resources import dbt
 from etf_pipeline.resources.lake import Lake, LakeError, atomic_path
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment, SettingsError
@@ -167,7 +169,7 @@ def run(
         with _clear_errors():
             _run_as_of(lake, as_of, scheme, end, overrides, research)
         return
-    with _clear_errors(), suites.started_early():
+    with _clear_errors(), suites.started_early(), dbt.started_early():
         began = time.monotonic()
         deployment = _deployment(lake, source, data, scheme, start, end, overrides)
         pipeline = Pipeline(deployment)
@@ -230,7 +232,7 @@ def holdings(
 @app.command()
 def check(lake: LakeDir = Path("lake")) -> None:
     """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
-    with _clear_errors(), suites.started_early():
+    with _clear_errors(), suites.started_early(), dbt.started_early():
         deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
         if not _execute(Pipeline(deployment), "checks"):
             raise typer.Exit(1)
@@ -542,4 +544,11 @@ def _show_holdings(lake: Lake, day: date | None) -> None:
 def main() -> None:
     """Entry point of the `etf-pipeline` command."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        # Python would search all it holds for cycles, three times, before it lets go: more than a second after a run
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code if isinstance(ended.code, int) else ended.code is not None)

@@ -4,13 +4,14 @@ Here: translating the contract's rules into expectations, and everything that ne
 or bound of a dataset (`contract.yaml`), or Dagster (`expectations.py`).
 """
 
+import itertools
 import os
 import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
 from etf_pipeline.core.calendar import SHANGHAI
-from etf_pipeline.resources.early import EarlyProcess
+from etf_pipeline.resources.early import Early
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
 
@@ -52,22 +53,10 @@ class Judgement:
 _Part = tuple[Path, dict[str, list[Path]]]
 """Root of a lake, and raw files of it by dataset."""
 
-_early: list[EarlyProcess[_Part, dict[str, Judgement]]] = []
 
-
-@contextmanager
-def started_early() -> Iterator[None]:
-    """Let processes of their own import Great Expectations, which takes seconds, for a `judge` within the block.
-
-    Without effect where there are threads already: a process with threads cannot be forked safely.
-    """
-    if threading.active_count() == 1:
-        _early.extend(EarlyProcess(_context, _judge_part) for _ in range(_AT_ONCE))
-    try:
-        yield
-    finally:
-        while _early:
-            _early.pop().end()
+def started_early() -> AbstractContextManager[None]:
+    """Let processes of their own import Great Expectations, which takes seconds, for a `judge` within the block."""
+    return _judging.started(_AT_ONCE)
 
 
 def judge(lake: Lake, files: Mapping[str, list[Path]]) -> dict[str, Judgement]:
@@ -80,10 +69,9 @@ def judge(lake: Lake, files: Mapping[str, list[Path]]) -> dict[str, Judgement]:
         least = min(numbers, key=lambda number: numbers[number])
         numbers[least] += values[name]
         parts[least][1][name] = files[name]
-    processes = [_early.pop() if _early else None for _ in parts]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        judged = list(pool.map(_judge_by, processes, parts))
-    return {name: judgement for part in judged for name, judgement in part.items()}
+        judged = pool.map(lambda part: list(_judging.call(part)), (part for part in parts if part[1]))
+        return dict(itertools.chain.from_iterable(judged))
 
 
 def _values(file: Path) -> int:
@@ -91,18 +79,10 @@ def _values(file: Path) -> int:
     return metadata.num_rows * metadata.num_columns
 
 
-def _judge_by(process: EarlyProcess[_Part, dict[str, Judgement]] | None, part: _Part) -> dict[str, Judgement]:
-    if not process:
-        return _judge_part(part)
-    if not part[1]:
-        process.end()
-        return {}
-    return process.call(part)
-
-
-def _judge_part(part: _Part) -> dict[str, Judgement]:
+def _judge_part(part: _Part) -> Iterator[tuple[str, Judgement]]:
     root, files = part
-    return {name: _judge(load_contract()[name], Lake(root), paths) for name, paths in files.items()}
+    for name, paths in files.items():
+        yield name, _judge(load_contract()[name], Lake(root), paths)
 
 
 def _judge(dataset: Dataset, lake: Lake, files: list[Path]) -> Judgement:
@@ -123,6 +103,8 @@ def _context() -> "EphemeralDataContext":
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     return context
 
+
+_judging: Early[_Part, tuple[str, Judgement]] = Early(_context, _judge_part)
 
 _of_thread = threading.local()
 _one_at_a_time = threading.Lock()

@@ -1,7 +1,8 @@
 """The dbt project as the pipeline runs it: where it lies, its manifest, its variables, and its commands.
 
-dbt runs in this process, on the manifest that is parsed once for all lakes: a process of its own would import for two
-seconds what is here already, and parse the project for two more. dbt allows one command at a time in a process.
+dbt runs by its Python interface, on the manifest that is parsed once for all lakes: its command line would import for
+three seconds, and parse the project for two more. It runs in a process that was started early, or in this one; it
+allows one command at a time in a process.
 """
 
 import contextlib
@@ -10,16 +11,19 @@ import importlib.metadata
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
-
+from etf_pipeline.resources.early import Early
 from etf_pipeline.resources.lake import Lake, atomic_path, exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Parameters
+
+if TYPE_CHECKING:
+    from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"
 _TARGET = PROJECT_DIR / "target"
@@ -42,8 +46,17 @@ class DbtError(RuntimeError):
     """dbt itself failed, before or beside its models and tests; the message is dbt's."""
 
 
+_Told = dict[str, Any] | str | NodeResult
+"""What a command tells: an event as a dictionary, a line for people, or, at its end, what became of a node."""
+
+
+def started_early() -> AbstractContextManager[None]:
+    """Let a process of its own import dbt and read the manifest for the first command within the block."""
+    return _commands.started(1)
+
+
 class DbtCommand:
-    """One dbt command on a lake's warehouse. No other connection to that file may be open in this process.
+    """One dbt command on a lake's warehouse. No connection to that file may be open.
 
     `computed_from` is the first day of the rows that it computes in incremental models, the others being tested.
     """
@@ -54,44 +67,30 @@ class DbtCommand:
             *arguments,
             *("--vars", json.dumps(variables)),
             *("--target-path", str(pipeline.lake.warehouse.parent / "dbt")),
+            # what it would print is told, wherever it runs
+            *("--log-level", "none"),
         ]
         self.results: list[NodeResult] = []
         """In the order they ended; complete when the last event is taken."""
 
-    def events(self) -> Iterator[DbtCoreCliEventMessage]:
+    def events(self) -> Iterator["DbtCoreCliEventMessage"]:
         """Run the command; each event that tells of a finished model or data test, as soon as dbt tells it.
 
         Raises:
             DbtError: dbt could not run. What fails inside the warehouse only has its status in `results`.
         """
-        told: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        failures: list[BaseException] = []
+        # imported here: it takes seconds
+        from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-        def work() -> None:
-            try:
-                self.results = _invoke(self._arguments, told.put)
-            except BaseException as error:
-                failures.append(error)
-            finally:
-                told.put(None)
-
-        worker = threading.Thread(target=work, name="dbt", daemon=True)
-        worker.start()
-        try:
-            while (event := told.get()) is not None:
-                yield DbtCoreCliEventMessage(raw_event=event, event_history_metadata={})
-        except BaseException:
-            # whoever is interrupted waits neither for the query that is running nor for those after it
-            while worker.is_alive():
-                _cancel()
-                worker.join(0.1)
-            # the frames that an interrupted query left through hold its connection, and the file with it
-            failures.clear()
-            gc.collect()
-            raise
-        worker.join()
-        if failures:
-            raise failures[0]
+        with contextlib.closing(_commands.call(self._arguments)) as told:
+            for one in told:
+                match one:
+                    case str():
+                        print(one)
+                    case NodeResult():
+                        self.results.append(one)
+                    case _:
+                        yield DbtCoreCliEventMessage(raw_event=one, event_history_metadata={})
 
     def run(self) -> list[NodeResult]:
         """Run the command to its end.
@@ -104,23 +103,73 @@ class DbtCommand:
         return self.results
 
 
-def _invoke(arguments: list[str], tell: Callable[[dict[str, Any]], None]) -> list[NodeResult]:
+def _run(arguments: list[str]) -> Generator[_Told]:
+    """Run a command in this process, in a thread of its own: dbt tells of events by calling back."""
+    told: queue.SimpleQueue[_Told | None] = queue.SimpleQueue()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            _invoke(arguments, told.put)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            told.put(None)
+
+    worker = threading.Thread(target=work, name="dbt", daemon=True)
+    worker.start()
+    try:
+        while (one := told.get()) is not None:
+            yield one
+    except BaseException:
+        # whoever is interrupted waits neither for the query that is running nor for those after it
+        while worker.is_alive():
+            _cancel()
+            worker.join(0.1)
+        # the frames that an interrupted query left through hold its connection, and the file with it
+        failures.clear()
+        gc.collect()
+        raise
+    worker.join()
+    if failures:
+        raise failures[0]
+
+
+def _invoke(arguments: list[str], tell: Callable[[_Told], None]) -> None:
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
     from dbt_common.events.functions import msg_to_dict
 
     def callback(message: Any) -> None:
+        if message.info.level != "debug":
+            tell(f"{message.info.ts.ToDatetime():%H:%M:%S}  {message.info.msg}")
         if message.info.name in _SHOWN:
             tell(msg_to_dict(message))
 
+    manifest = _ready.pop() if _ready else _parsed_manifest()
     try:
-        done = dbtRunner(_parsed_manifest(), [callback]).invoke([*arguments, *_PLACE])
+        done = dbtRunner(manifest, [callback]).invoke([*arguments, *_PLACE])
     finally:
         # dbt keeps the file open for its next command
         DuckDBConnectionManager.close_all_connections()
     if done.exception:
         raise DbtError(str(done.exception)) from done.exception
-    return [NodeResult(result.node.unique_id, str(result.status), result.message or "") for result in done.result]
+    for result in done.result:
+        tell(NodeResult(result.node.unique_id, str(result.status), result.message or ""))
+
+
+_ready: list[Any] = []
+
+
+def _prepare() -> None:
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: F401
+    from dbt.cli.main import dbtRunner  # noqa: F401
+
+    # a command works on its manifest, so that the next one needs another
+    _ready.append(_parsed_manifest())
+
+
+_commands: Early[list[str], _Told] = Early(_prepare, _run)
 
 
 def _cancel() -> None:
