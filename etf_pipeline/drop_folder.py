@@ -21,7 +21,8 @@ from etf_pipeline import automation
 from etf_pipeline.automation import INGEST_JOBS, lake_tags, partitions_of, range_request, raw_key
 from etf_pipeline.contract import EARLIEST_DATE, Dataset, load_contract
 from etf_pipeline.core.calendar import sessions_between
-from etf_pipeline.resources.lake import Lake, file_digest
+from etf_pipeline.resources.digests import file_digest
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.base import SourceError, TransientSourceError
 

@@ -3,7 +3,6 @@
 Asset bodies read, call `core`, publish and describe what they published.
 """
 
-import hashlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from etf_pipeline.core.factors import (
     withheld_reasons,
 )
 from etf_pipeline.core.regime import style_regime as regime_of
-from etf_pipeline.resources.lake import file_digest
+from etf_pipeline.resources.digests import chained_digests, digest_of
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import FACTORS
 from etf_pipeline.tables import ACTIVE_HOLDINGS, FACTOR_SCORES, STYLE_REGIME, Table
@@ -95,7 +94,9 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
         rows = pq.read_table(flow_years[year])
         return table.from_arrow(rows.append_column(rsi_name, wilder.slice(end - len(rows), len(rows))))
 
-    made_from = _chain(flow_years, f"{p.hash} {table.schema}")
+    rules = digest_of(Path(__file__), Path(rsi.__file__), p.hash, str(table.schema))
+    chained = chained_digests(flow_years.values(), rules)
+    made_from = {year: chained[path] for year, path in flow_years.items()}
     present = lake.published_years(table.name)
     years = {
         year: None
@@ -112,16 +113,6 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
         etfs=pc.count_distinct(flow["etf_code"]).as_py(),
         years_made_anew=[year for year, rows in years.items() if rows],
     )
-
-
-def _chain(flow_years: Mapping[int, Path], settings: str) -> dict[int, str]:
-    """Digest of all that a year of `etf_daily` depends on: code, settings, and flows of the year and those before."""
-    digest = hashlib.sha256(settings.encode() + Path(__file__).read_bytes() + Path(rsi.__file__).read_bytes())
-    chain = {}
-    for year, path in flow_years.items():
-        digest.update(file_digest(path).encode())
-        chain[year] = digest.hexdigest()
-    return chain
 
 
 def _rsi(flow: pa.Table, periods: int) -> np.ndarray:

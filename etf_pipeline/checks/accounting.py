@@ -4,12 +4,18 @@ Here: identities between published numbers, computed anew, not with the SQL that
 (`schema.py`), or when something was known (`look_ahead.py`).
 """
 
+from datetime import date
+from pathlib import Path
+
 import dagster as dg
+import duckdb
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.checks.verdict import WARN, markdown, published, query, verdict
+from etf_pipeline.checks.passed import Passed
+from etf_pipeline.checks.verdict import WARN, markdown, published, query, rows_in, verdict
 from etf_pipeline.core.calendar import sessions_between
+from etf_pipeline.resources.digests import chained_digests, digest_of
 from etf_pipeline.resources.pipeline import Pipeline
 
 _WITH_INDUSTRY = ("constituents", "stale weights")
@@ -187,21 +193,43 @@ def _differ_sql(left: str, right: str, room: str) -> str:
     return f"NOT coalesce(abs({left} - {right}) <= {room}, {left} IS NULL AND {right} IS NULL)"
 
 
+def _years_of_etf_daily(pipeline: Pipeline, check: str) -> tuple[Passed, date]:
+    """What this check has passed of the years of etf_daily, and from which day on it has to look at them.
+
+    A year passes with those before it, in which its flows begin.
+    """
+    files = pipeline.lake.published_files("etf_daily")
+    rules = digest_of(Path(__file__), pipeline.parameters.hash, duckdb.__version__)
+    passed = Passed(pipeline.lake, f"etf_daily.{check}", chained_digests(files, rules))
+    changed = passed.changed()
+    if not changed:
+        return passed, date.max
+    return passed, date(int(changed[0].stem), 1, 1) if changed[0].stem.isdigit() else date.min
+
+
+def _verdict_of_years(pipeline: Pipeline, passed: Passed, broken: pd.DataFrame) -> dg.AssetCheckResult:
+    changed = passed.changed()
+    if broken.empty:
+        passed.record(changed)
+    files = pipeline.lake.published_files("etf_daily")
+    return verdict(broken, rows_in(files), files_changed_since_they_passed=len(changed))
+
+
 @dg.asset_check(name="sizes_balance", asset=_key("factors", "etf_daily"))
 def _sizes_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
     """Size is shares times NAV, circulating value shares times raw close, and missing exactly where a factor is.
 
     When it fails: the table mixes days or units; rebuild etf_flow and etf_daily.
     """
+    passed, since = _years_of_etf_daily(pipeline, "sizes_balance")
     tolerance = pipeline.parameters.conservation_tolerance
     off = " OR ".join(
         _differ_sql(size, f"shares * {price}", f"{tolerance} * abs(shares * {price})")
         for size, price in (("aum_cny", "unit_nav"), ("circulating_value_cny", "close"))
     )
     columns = "etf_code, trade_date, shares, unit_nav, close, aum_cny, circulating_value_cny"
-    broken = query(pipeline, ["etf_daily"], f"SELECT {columns} FROM etf_daily WHERE {off} ORDER BY ALL")
-    rows = query(pipeline, ["etf_daily"], "SELECT count(*) AS rows FROM etf_daily")["rows"].iloc[0]
-    return verdict(broken, int(rows))
+    sql = f"SELECT {columns} FROM etf_daily WHERE trade_date >= DATE '{since}' AND ({off}) ORDER BY ALL"
+    return _verdict_of_years(pipeline, passed, query(pipeline, ["etf_daily"], sql))
 
 
 _OBSERVED = """
@@ -211,12 +239,12 @@ _OBSERVED = """
             previous_observation_date, interval_sessions, interval_net_creation_cny
         FROM etf_daily
         WHERE shares IS NOT NULL OR net_creation_cny IS NOT NULL
-    ),
-    flow AS (
-        SELECT day.*, before.shares AS previous_shares
-        FROM observed AS day LEFT JOIN (SELECT etf_code, trade_date, shares FROM observed) AS before
-        ON day.etf_code = before.etf_code AND day.previous_observation_date = before.trade_date
     )
+"""
+# of rows `day` of `observed` the shares of the observation before
+_BEFORE = """
+    LEFT JOIN (SELECT etf_code, trade_date, shares AS previous_shares FROM observed) AS before
+    ON day.etf_code = before.etf_code AND day.previous_observation_date = before.trade_date
 """
 
 
@@ -228,12 +256,22 @@ def _flows_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
     an interval, is missing. When it fails: rebuild etf_flow and etf_daily; if it stays, do not use the flows shown.
     """
     p = pipeline.parameters
-    span = f"{_OBSERVED} SELECT min(trade_date) AS first, max(trade_date) AS last, count(*) AS rows FROM observed"
-    first, last, rows = query(pipeline, ["etf_daily"], span).iloc[0]
-    sessions = sessions_between(first.date(), last.date()) if rows else pd.DatetimeIndex([])
+    passed, since = _years_of_etf_daily(pipeline, "flows_balance")
+    span = f"""
+        {_OBSERVED}
+        SELECT min(previous_observation_date) AS previous, min(trade_date) AS first, max(trade_date) AS last
+        FROM observed WHERE trade_date >= DATE '{since}'
+    """
+    known = [day.date() for day in query(pipeline, ["etf_daily"], span).iloc[0].dropna()]
+    sessions = sessions_between(min(known), max(known)) if known else pd.DatetimeIndex([])
     numbered = pd.DataFrame({"trade_date": sessions, "number": np.arange(len(sessions))})
     sql = f"""
         {_OBSERVED},
+        flow AS (
+            SELECT day.*, previous_shares
+            FROM (FROM observed WHERE trade_date >= DATE '{since}') AS day {_BEFORE}
+            AND before.trade_date >= DATE '{min(known, default=since)}'
+        ),
         counted AS (
             SELECT
                 flow.*,
@@ -256,7 +294,7 @@ def _flows_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
             OR interval_sessions IS DISTINCT FROM sessions_between
         ORDER BY etf_code, trade_date
     """
-    return verdict(query(pipeline, ["etf_daily"], sql, sessions=numbered), int(rows))
+    return _verdict_of_years(pipeline, passed, query(pipeline, ["etf_daily"], sql, sessions=numbered))
 
 
 @dg.asset_check(name="no_suspected_splits", asset=_key("factors", "etf_daily"))
@@ -270,21 +308,23 @@ def _no_suspected_splits(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckR
     sql = f"""
         {_OBSERVED}
         SELECT
-            etf_code, trade_date, split_status, split_factor, previous_shares, shares, aum_cny,
-            nullif(shares, 0) / previous_shares AS step, trade_date IN (FROM recent) AS is_recent
-        FROM flow
-        WHERE shares IS NOT NULL AND (
-            split_status = 'suspected'
+            day.etf_code, day.trade_date, split_status, split_factor, previous_shares, shares, aum_cny,
+            nullif(shares, 0) / previous_shares AS step
+        FROM (
+            FROM observed
+            WHERE trade_date IN (FROM recent) AND shares IS NOT NULL AND split_status IN ('suspected', 'listed')
+        ) AS day
+        {_BEFORE}
+        WHERE split_status = 'suspected'
             -- shares are nearer to what they were than to what the split makes of them, or there were none before
-            OR split_status = 'listed'
-            AND NOT coalesce(abs(ln(step / split_factor)) <= abs(ln(step)), false)
-        )
-        ORDER BY etf_code, trade_date
+            OR NOT coalesce(abs(ln(step / split_factor)) <= abs(ln(step)), false)
+        ORDER BY ALL
     """
     found = query(pipeline, ["etf_daily"], sql, recent=recent)
+    suspected = "SELECT count(*) AS rows FROM etf_daily WHERE shares IS NOT NULL AND split_status = 'suspected'"
     return verdict(
-        found[found["is_recent"]].drop(columns=["step", "is_recent"]),
+        found.drop(columns="step"),
         len(recent),
         WARN,
-        all_time_suspected=int(found["split_status"].eq("suspected").sum()),
+        all_time_suspected=int(query(pipeline, ["etf_daily"], suspected)["rows"].iloc[0]),
     )

@@ -6,11 +6,8 @@ files of a dataset, so a file that passed, byte for byte, under the same rules i
 ingest only the files of the current year are.
 """
 
-import hashlib
 import importlib.metadata
-import json
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from etf_pipeline.checks import suites
-from etf_pipeline.checks.verdict import ERROR, WARN, markdown
+from etf_pipeline.checks.passed import Passed
+from etf_pipeline.checks.verdict import ERROR, WARN, markdown, rows_in
 from etf_pipeline.contract import Dataset, load_contract
-from etf_pipeline.resources.lake import Lake, atomic_path, file_digest
+from etf_pipeline.resources.digests import digest_of
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
 
 NAME = "expectations"
@@ -52,54 +51,26 @@ def expectation_checks() -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.asset_key.path[-1] for key in context.selected_asset_check_keys}
-        verdicts = _Verdicts(pipeline.lake)
+        rules = _rules_digest()
         stored = {
-            name: _Stored(dataset, pipeline.lake, verdicts) for name, dataset in contract.items() if name in selected
+            name: _Stored(dataset, pipeline.lake, rules) for name, dataset in contract.items() if name in selected
         }
         judgements = suites.judge(pipeline.lake, {name: s.changed for name, s in stored.items() if s.changed})
         for name, found in stored.items():
-            yield found.result(judgements.get(name), verdicts)
-        verdicts.save()
+            yield found.result(judgements.get(name))
 
     return [raw_expectations]
 
 
-class _Verdicts:
-    """Files that passed, by their path in the lake: hash of their bytes and of the rules they passed under."""
-
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
-        self._path = lake.root / "build" / "expectations.json"
-        self._stored: dict[str, list[str]] = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self._seen: dict[str, list[str]] = {}
-
-    def passed(self, file: Path) -> bool:
-        # hashed before it is read: a file replaced in between is judged again next time
-        self._seen[self._name(file)] = [file_digest(file), _rules_hash()]
-        return self._stored.get(self._name(file)) == self._seen[self._name(file)]
-
-    def record(self, file: Path) -> None:
-        self._stored[self._name(file)] = self._seen[self._name(file)]
-
-    def save(self) -> None:
-        """Two steps at once may lose each other's records, and then judge a file again."""
-        with atomic_path(self._path) as temporary:
-            temporary.write_text(json.dumps(self._stored, indent=0, sort_keys=True))
-
-    def _name(self, file: Path) -> str:
-        return str(file.relative_to(self._lake.root))
-
-
-@cache
-def _rules_hash() -> str:
-    rules = Path(suites.__file__).read_bytes() + Path(__file__).parents[1].joinpath("contract.yaml").read_bytes()
-    return hashlib.sha256(rules + importlib.metadata.version("great-expectations").encode()).hexdigest()
+def _rules_digest() -> str:
+    contract = Path(__file__).parents[1] / "contract.yaml"
+    return digest_of(Path(suites.__file__), contract, importlib.metadata.version("great-expectations"))
 
 
 class _Stored:
     """What the lake holds of a dataset, and which of its files have to be judged."""
 
-    def __init__(self, dataset: Dataset, lake: Lake, verdicts: _Verdicts) -> None:
+    def __init__(self, dataset: Dataset, lake: Lake, rules: str) -> None:
         self._dataset = dataset
         self._files = lake.raw_files(dataset)
         self._odd = [
@@ -107,9 +78,11 @@ class _Stored:
             for file in self._files
             for text in _schema_differences(dataset, pq.read_schema(file))
         ]
-        self.changed = [] if self._odd else [file for file in self._files if not verdicts.passed(file)]
+        digests = {file: digest_of(rules, file) for file in self._files}
+        self._passed = Passed(lake, f"{NAME}.{dataset.name}", digests)
+        self.changed = [] if self._odd else self._passed.changed()
 
-    def result(self, judgement: suites.Judgement | None, verdicts: _Verdicts) -> dg.AssetCheckResult:
+    def result(self, judgement: suites.Judgement | None) -> dg.AssetCheckResult:
         """The check's result, given what was found in the changed files."""
         metadata: dict[str, Any] = {"available": bool(self._files)}
         if not self._files:
@@ -119,7 +92,7 @@ class _Stored:
         if self._odd:
             return self._result(False, {**metadata, "failed": self._odd, "failed_expectations": len(self._odd)})
         metadata |= {
-            "rows": sum(pq.read_metadata(file).num_rows for file in self._files),
+            "rows": rows_in(self._files),
             "files": len(self._files),
             "files_changed_since_they_passed": len(self.changed),
             "failed_expectations": 0,
@@ -132,8 +105,7 @@ class _Stored:
             shown = (f"**{title}**\n\n{markdown(rows).md_str if len(rows) else ''}" for title, rows in judgement.rows)
             metadata["failing_rows"] = dg.MetadataValue.md("\n\n".join(shown))
         else:
-            for file in self.changed:
-                verdicts.record(file)
+            self._passed.record(self.changed)
         return self._result(not judgement.failed, metadata)
 
     def _result(self, passed: bool, metadata: dict[str, Any]) -> dg.AssetCheckResult:

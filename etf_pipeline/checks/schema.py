@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etf_pipeline.checks.verdict import verdict
+from etf_pipeline.checks.passed import Passed
+from etf_pipeline.checks.verdict import rows_in, verdict
+from etf_pipeline.resources.digests import digest_of
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Parameters
 from etf_pipeline.tables import (
@@ -53,14 +55,25 @@ def _schema_check(layer: str, table: Table) -> dg.AssetChecksDefinition:
     )
     def schema(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
         files = pipeline.lake.published_files(table.name)
+        rules = digest_of(
+            Path(__file__), f"{table.schema} {table.key}", pipeline.lake.source_label, pipeline.parameters.hash
+        )
+        # no rule spans two files
+        passed = Passed(pipeline.lake, f"schema.{table.name}", {file: digest_of(rules, file) for file in files})
+        changed = passed.changed()
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-            by_file = list(pool.map(lambda file: list(_violations(table, file, pipeline)), files))
+            by_file = list(pool.map(lambda file: list(_violations(table, file, pipeline)), changed))
         found = [violation for violations in by_file for violation in violations]
+        passed.record(file for file, violations in zip(changed, by_file, strict=True) if not violations)
         if not files:
             found.append(("published", "", "", f"no file {table.name}.parquet, and none of a year"))
         broken = pd.DataFrame(found, columns=["rule", "file", "column", "found"])
-        rows = sum(pq.read_metadata(file).num_rows for file in files)
-        return verdict(broken, rows, settings_hash=pipeline.parameters.hash)
+        return verdict(
+            broken,
+            rows_in(files),
+            settings_hash=pipeline.parameters.hash,
+            files_changed_since_they_passed=len(changed),
+        )
 
     return schema
 

@@ -37,7 +37,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
-from etf_pipeline.resources.lake import file_digest
+from etf_pipeline.resources.digests import file_digest
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
 from etf_pipeline.sources.canonical import (
     CODE_PATTERN,

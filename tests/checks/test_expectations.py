@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from etf_pipeline.assets.raw import raw_assets
-from etf_pipeline.checks.expectations import _rules_hash, expectation_checks
+from etf_pipeline.checks import expectations
+from etf_pipeline.checks.expectations import expectation_checks
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
@@ -194,10 +195,11 @@ def _changed(results: Results, name: str) -> object:
     return results[name].metadata["files_changed_since_they_passed"].value
 
 
-def test_what_passed_is_not_judged_again_until_it_changes(lake_copy: Callable[[], Pipeline]) -> None:
+def test_what_passed_is_not_judged_again_until_it_changes(
+    lake_copy: Callable[[], Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipeline, dataset = lake_copy(), CONTRACT["etf_share"]
-    verdicts = pipeline.lake.root / "build" / "expectations.json"
-    verdicts.unlink(missing_ok=True)
+    shutil.rmtree(pipeline.lake.root / "build" / "passed", ignore_errors=True)
     file = pipeline.lake.raw_files(dataset)[-1]
     first = by_dataset(pipeline, "etf_share", "etf_nav")
     assert _changed(first, "etf_share") == len(pipeline.lake.raw_files(dataset))
@@ -215,5 +217,5 @@ def test_what_passed_is_not_judged_again_until_it_changes(lake_copy: Callable[[]
     assert _changed(by_dataset(pipeline, "etf_share"), "etf_share") == 0
 
     # other rules: nothing that is remembered counts
-    verdicts.write_text(verdicts.read_text().replace(_rules_hash(), "0" * 64))
+    monkeypatch.setattr(expectations, "_rules_digest", lambda: "other rules")
     assert _changed(by_dataset(pipeline, "etf_share"), "etf_share") == len(pipeline.lake.raw_files(dataset))

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from etf_pipeline.assets.factors import etf_daily
+from etf_pipeline.checks.accounting import accounting_checks
+from etf_pipeline.checks.schema import schema_checks
 from etf_pipeline.core.rsi import rsi_wilder
 from etf_pipeline.resources.pipeline import Pipeline
-from tests.checks.world import ETFS, definitions, only_file, put, run, tamper
+from tests.checks.world import ETFS, definitions, evaluate, only_file, put, run, tamper
 
 LAST_YEAR, THIS_YEAR = 2024, 2025
 
@@ -83,3 +85,74 @@ def test_without_any_flow_the_table_is_empty(pipeline: Pipeline) -> None:
     pipeline.lake.publish("etf_flow", rows, pipeline.parameters.hash)
     assert run(definitions(pipeline, []), dg.AssetSelection.assets(etf_daily)).success
     assert pipeline.lake.read_published("etf_daily").empty
+
+
+def files_checked(pipeline: Pipeline, check: str) -> tuple[bool, int]:
+    """Whether the check passes, and how many files of etf_daily it had to look at for that."""
+    checks = [*accounting_checks(), *schema_checks(pipeline.parameters)]
+    (evaluation,) = evaluate(pipeline, checks, f"factors/etf_daily:{check}")
+    number = evaluation.metadata["files_changed_since_they_passed"].value
+    assert isinstance(number, int)
+    stored = [pq.read_metadata(file).num_rows for file in pipeline.lake.published_files("etf_daily")]
+    assert evaluation.metadata["checked"].value == sum(stored)
+    return evaluation.passed, number
+
+
+@pytest.mark.parametrize(
+    ("check", "column", "years_in_one"), [("schema", "shares", 1), ("sizes_balance", "aum_cny", 2)]
+)
+def test_years_that_passed_are_not_checked_again(
+    pipeline: Pipeline, check: str, column: str, years_in_one: int
+) -> None:
+    daily = pipeline.lake.published_years("etf_daily")
+    assert files_checked(pipeline, check) == (True, 2)
+    assert files_checked(pipeline, check) == (True, 0)
+    sound = daily[LAST_YEAR].read_bytes()
+    tamper(daily[LAST_YEAR], put(column, float("inf")))
+    # what failed is never remembered
+    assert [files_checked(pipeline, check) for _ in range(2)] == [(False, years_in_one)] * 2
+    daily[LAST_YEAR].write_bytes(sound)
+    assert files_checked(pipeline, check) == (True, 0)
+    daily[LAST_YEAR].unlink()
+    assert files_checked(pipeline, check) == (True, years_in_one - 1)
+
+
+def test_flows_are_balanced_over_the_turn_of_a_year(pipeline: Pipeline) -> None:
+    files = pipeline.lake.published_years("etf_daily")
+    last, this = (pq.read_table(files[year]).to_pandas() for year in (LAST_YEAR, THIS_YEAR))
+    before = last.index[(last["etf_code"] == ETFS[0]) & last["shares"].notna()][-1]
+    first = this.index[(this["etf_code"] == ETFS[0]) & this["shares"].notna()][0]
+    flow = (this.loc[first, "shares"] - last.loc[before, "shares"]) * this.loc[first, "unit_nav"]
+    # the one flow of both years
+    flows = dict.fromkeys(
+        ["previous_observation_date", "interval_sessions", "interval_net_creation_cny", "net_creation_cny"]
+    )
+
+    def ends(shares: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
+        def change(frame: pd.DataFrame) -> pd.DataFrame:
+            frame.loc[before, "trade_date"] = pd.Timestamp("2024-12-31")
+            frame.loc[before, "shares"] = shares
+            frame.loc[before, "aum_cny"] = shares * frame.loc[before, "unit_nav"]
+            return frame.assign(**flows)
+
+        return change
+
+    def begins(flow: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
+        def change(frame: pd.DataFrame) -> pd.DataFrame:
+            frame = frame.assign(**flows)
+            frame.loc[first, "trade_date"] = pd.Timestamp("2025-01-03")
+            frame["previous_observation_date"] = frame["trade_date"].where(frame.index == first)
+            frame.loc[first, "previous_observation_date"] = pd.Timestamp("2024-12-31")
+            frame.loc[first, ["interval_sessions", "interval_net_creation_cny"]] = [2, flow]
+            return frame
+
+        return change
+
+    tamper(files[LAST_YEAR], ends(last.loc[before, "shares"]))
+    tamper(files[THIS_YEAR], begins(flow))
+    assert files_checked(pipeline, "flows_balance") == (True, 2)
+    tamper(files[THIS_YEAR], begins(flow + 1e6))
+    assert files_checked(pipeline, "flows_balance") == (False, 1)
+    tamper(files[THIS_YEAR], begins(flow))
+    tamper(files[LAST_YEAR], ends(1.0))
+    assert files_checked(pipeline, "flows_balance") == (False, 2)

@@ -3,13 +3,15 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from etf_pipeline.resources.early import EarlyProcess
+from etf_pipeline.resources.early import Early, _Process
 
 WAITED_SECONDS = 30
 
@@ -23,17 +25,29 @@ class Prepared:
     def prepare(self) -> None:
         self.by = os.getpid()
 
-    def answer(self, question: str) -> tuple[str, int | None, int]:
+    def answer(self, question: str) -> Iterator[tuple[str, int | None, int]]:
         os.write(1, b"nobody reads this")
-        return question.upper(), self.by, os.getpid()
+        for word in question.split():
+            yield word.upper(), self.by, os.getpid()
 
 
-def refuse(question: str) -> str:
+def refuse(question: str) -> Iterator[str]:
+    yield "first"
     raise ValueError(f"not {question}")
 
 
-def end(question: str) -> None:
+def unready() -> None:
+    raise ValueError("not ready")
+
+
+def end(question: str) -> Iterator[str]:
     os.kill(os.getpid(), signal.SIGKILL)
+    yield question
+
+
+def work_on(question: str) -> Iterator[int]:
+    yield os.getpid()
+    time.sleep(WAITED_SECONDS)
 
 
 def nothing() -> None:
@@ -45,26 +59,34 @@ def is_running(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def wait_for_the_end(*pids: int) -> None:
+    deadline = time.monotonic() + WAITED_SECONDS / 2
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_it_prepares_and_answers_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
     prepared = Prepared()
-    process = EarlyProcess(prepared.prepare, prepared.answer)
-    answer, prepared_by, answered_by = process.call("who")
-    assert answer == "WHO"
-    assert prepared_by == answered_by != os.getpid()
+    words, prepared_by, answered_by = zip(*_Process(prepared.prepare, prepared.answer).call("who is"), strict=True)
+    assert words == ("WHO", "IS")
+    assert {*prepared_by} == {*answered_by} != {os.getpid()}
     assert prepared.by is None
-    assert not is_running(answered_by)
+    assert not is_running(answered_by[0])
     assert capfd.readouterr().out == ""
 
 
 def test_what_it_raises_is_raised_here() -> None:
+    answers = _Process(nothing, refuse).call("this")
+    assert next(answers) == "first"
     with pytest.raises(ValueError, match="not this"):
-        EarlyProcess(nothing, refuse).call("this")
+        next(answers)
     with pytest.raises(ValueError, match="not ready"):
-        EarlyProcess(lambda: refuse("ready"), refuse).call("this")
+        list(_Process(unready, refuse).call("this"))
 
 
 def test_it_can_be_ended_without_a_call() -> None:
-    process = EarlyProcess(lambda: time.sleep(WAITED_SECONDS), refuse)
+    process = _Process(lambda: time.sleep(WAITED_SECONDS), refuse)
     pid = process._process.pid
     assert pid
     assert is_running(pid)
@@ -72,29 +94,76 @@ def test_it_can_be_ended_without_a_call() -> None:
     assert not is_running(pid)
 
 
+def test_it_ends_when_its_answers_are_no_longer_wanted() -> None:
+    answers = _Process(nothing, work_on).call("this")
+    pid = next(answers)
+    assert is_running(pid)
+    answers.close()
+    assert not is_running(pid)
+
+
 def test_one_that_was_ended_is_told() -> None:
     with pytest.raises(RuntimeError, match="ended with code -9"):
-        EarlyProcess(nothing, end).call("this")
+        list(_Process(nothing, end).call("this"))
 
 
-def _parent(tell: Connection) -> None:
+def _started(tell: Connection) -> None:
     prepared = Prepared()
-    processes = [EarlyProcess(prepared.prepare, prepared.answer) for _ in range(2)]
+    early = Early(prepared.prepare, prepared.answer)
+    with early.started(2):
+        idle = early._processes[0]._process.pid
+        ((_, prepared_by, answered_by),) = early.call("once")
+    with early.started(0):
+        ((_, _, here),) = early.call("again")
+    tell.send((idle, prepared_by, answered_by, here, os.getpid()))
+
+
+def test_started_early_it_serves_one_call_and_those_not_called_end() -> None:
+    here, there = multiprocessing.Pipe()
+    # in a process without threads, which that of the tests may have
+    process = multiprocessing.get_context("spawn").Process(target=_started, args=(there,))
+    process.start()
+    idle, prepared_by, answered_by, second, itself = here.recv()
+    process.join()
+    assert prepared_by == answered_by != itself
+    assert second == itself
+    assert not is_running(idle)
+
+
+def test_beside_threads_none_is_started() -> None:
+    early = Early(nothing, work_on)
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        with early.started(1):
+            assert next(early.call("this")) == os.getpid()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _working_parent(tell: Connection) -> None:
+    for pid in _Process(nothing, work_on).call("this"):
+        tell.send([pid])
+
+
+def _idle_parent(tell: Connection) -> None:
+    prepared = Prepared()
+    processes = [_Process(prepared.prepare, prepared.answer) for _ in range(2)]
     tell.send([process._process.pid for process in processes])
     time.sleep(WAITED_SECONDS)
 
 
-def test_none_is_left_when_the_parent_is_killed() -> None:
+@pytest.mark.parametrize("parent_of", [_idle_parent, _working_parent])
+def test_none_is_left_when_the_parent_is_killed(parent_of: Callable[[Connection], None]) -> None:
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
-    parent = context.Process(target=_parent, args=(there,))
+    parent = context.Process(target=parent_of, args=(there,))
     parent.start()
     pids = here.recv()
     assert all(map(is_running, pids))
     assert parent.pid
     os.kill(parent.pid, signal.SIGKILL)
     parent.join()
-    deadline = time.monotonic() + WAITED_SECONDS
-    while any(map(is_running, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(is_running, pids))
+    wait_for_the_end(*pids)
