@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from etf_pipeline.assets import beside
 from etf_pipeline.checks import suites
 from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources import dbt
@@ -169,7 +170,7 @@ def run(
         with _clear_errors():
             _run_as_of(lake, as_of, scheme, end, overrides, research)
         return
-    with _clear_errors(), suites.started_early(), dbt.started_early():
+    with _clear_errors(), suites.started_early(), dbt.started_early(), _research_started_early(research):
         began = time.monotonic()
         deployment = _deployment(lake, source, data, scheme, start, end, overrides)
         pipeline = Pipeline(deployment)
@@ -186,6 +187,10 @@ def run(
         _show_coverage(pipeline.lake)
         _show_holdings(pipeline.lake, None)
         console.print(f"Results: [bold]{pipeline.lake.catalogue}[/] (DuckDB), after {time.monotonic() - began:.0f} s")
+
+
+def _research_started_early(research: bool) -> contextlib.AbstractContextManager[None]:
+    return beside.started_early() if research else contextlib.nullcontext()
 
 
 def _run_as_of(

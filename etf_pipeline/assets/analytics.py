@@ -13,6 +13,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from etf_pipeline.assets.beside import Resampled, bootstrap_bands
 from etf_pipeline.assets.factors import (
     active_weights,
     factor_inputs,
@@ -27,7 +28,6 @@ from etf_pipeline.core.calendar import rebalance_dates, sessions_between
 from etf_pipeline.core.composite import quintiles
 from etf_pipeline.core.evidence import (
     annual_excess,
-    bootstrap_band,
     deflated_probability,
     ic_summary,
     mean_correlation,
@@ -447,35 +447,56 @@ def luck(pipeline: dg.ResourceParam[Pipeline]) -> Iterator[dg.MaterializeResult]
     # one bought at the last close has earned nothing yet
     stored = stored[stored["industries_held"].gt(0) & (stored["held_until"] > stored["bought_at"])]
     trials = pipeline.lake.read_published("sensitivity", ["sharpe_of_excess"])["sharpe_of_excess"].dropna().to_numpy()
-    rows = []
+    sessions = pd.DatetimeIndex(history.closes.index)
+    owns = {}
+    for execution, (span, (first, last)), portfolio in product(
+        history.periods, history.spans.items(), history.portfolios
+    ):
+        own = stored[(stored["portfolio"] == portfolio) & (stored["execution"] == execution)]
+        own = own[own["signal_date"].between(first, last)]
+        if len(own):
+            owns[portfolio, execution, span] = own
+    bands = bootstrap_bands.begin([_resampled(own, sessions, p) for own in owns.values()])
+    p_values = {}
     for execution, periods in history.periods.items():
         returns = (periods.period_growth - 1)[periods.held_until > periods.bought_at]
         for span, (first, last) in history.spans.items():
             in_span = returns.loc[first:last]
             picks = {name: history.weights[name].reindex(in_span.index).gt(0) for name in history.portfolios}
-            p_values = random_picks_p_values(in_span, picks, p.permutation_draws, p.random_seed)
-            for portfolio in history.portfolios:
-                own = stored[(stored["portfolio"] == portfolio) & (stored["execution"] == execution)]
-                own = own[own["signal_date"].between(first, last)]
-                if len(own):
-                    measured = _excess_of(own, trials, pd.DatetimeIndex(history.closes.index), p)
-                    key = {"portfolio": portfolio, "execution": execution, "span": span}
-                    rows.append(key | measured | {"p_value": p_values[portfolio]})
+            p_values[execution, span] = random_picks_p_values(in_span, picks, p.permutation_draws, p.random_seed)
+    rows = []
+    for ((portfolio, execution, span), own), (low, high) in zip(owns.items(), bands.result(), strict=True):
+        measured = _excess_of(own, trials, sessions, p)
+        measured |= {"excess_low": low, "excess_high": high, "p_value": p_values[execution, span][portfolio]}
+        rows.append({"portfolio": portfolio, "execution": execution, "span": span, **measured})
     yield from _published(pipeline, {LUCK_TEST: [pd.DataFrame(rows)] if rows else []})
 
 
-def _excess_of(own: pd.DataFrame, trials: np.ndarray, sessions: pd.DatetimeIndex, p: Parameters) -> dict[str, float]:
-    """Excess over the periods with holdings, its band, and its odds against the best of the grid's cells."""
+def _resampled(own: pd.DataFrame, sessions: pd.DatetimeIndex, p: Parameters) -> Resampled:
+    return Resampled(
+        own["period_return"],
+        own["benchmark_return"],
+        p.bootstrap_draws,
+        p.bootstrap_block_periods,
+        p.random_seed,
+        _periods_per_year(own, sessions, p),
+    )
+
+
+def _periods_per_year(own: pd.DataFrame, sessions: pd.DatetimeIndex, p: Parameters) -> float:
     length = sessions.searchsorted(own["held_until"]) - sessions.searchsorted(own["bought_at"])
-    per_year = p.sessions_per_year / length.mean()
-    excess, both = own["excess_return"], (own["period_return"], own["benchmark_return"])
-    low, high = bootstrap_band(*both, p.bootstrap_draws, p.bootstrap_block_periods, p.random_seed, per_year)
+    return p.sessions_per_year / length.mean()
+
+
+def _excess_of(own: pd.DataFrame, trials: np.ndarray, sessions: pd.DatetimeIndex, p: Parameters) -> dict[str, float]:
+    """Excess over the periods with holdings, and its odds against the best of the grid's cells."""
+    excess = own["excess_return"]
     return {
         "periods": len(own),
         "mean_excess": excess.mean(),
-        "annual_excess": annual_excess(*both, per_year),
-        "excess_low": low,
-        "excess_high": high,
+        "annual_excess": annual_excess(
+            own["period_return"], own["benchmark_return"], _periods_per_year(own, sessions, p)
+        ),
         "draws": p.permutation_draws,
         "sharpe_of_excess": excess.mean() / excess.std() if excess.std() > 0 else np.nan,
         "deflated_probability": deflated_probability(excess, trials),

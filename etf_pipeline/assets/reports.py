@@ -4,6 +4,7 @@ import base64
 
 import dagster as dg
 
+from etf_pipeline.assets.beside import Workbook, report_workbook
 from etf_pipeline.resources.lake import atomic_path
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.tables import ANALYTICS_TABLES
@@ -28,15 +29,16 @@ def report(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     Both lie in the lake's folder `reports`. The key charts are shown here as well.
     """
     # imported here: charts and spreadsheets take a second that every start of Dagster would pay
-    from etf_pipeline.reports import THUMBNAILS, read_report_data, render_html, thumbnail, write_excel
+    from etf_pipeline.reports import THUMBNAILS, read_report_data, render_html, thumbnail
 
-    data = read_report_data(pipeline.lake, pipeline.parameters)
     folder = pipeline.lake.root / "reports"
     html, excel = folder / "report.html", folder / "report.xlsx"
+    written = report_workbook.begin(Workbook(excel, pipeline.lake, pipeline.parameters))
+    data = read_report_data(pipeline.lake, pipeline.parameters)
     with atomic_path(html) as temporary:
         temporary.write_text(render_html(data, pipeline.parameters.report_language), encoding="utf-8")
-    with atomic_path(excel) as temporary:
-        write_excel(data, temporary)
+    pictures = {name: _picture(name, thumbnail(data, name)) for name in THUMBNAILS}
+    written.result()
     return dg.MaterializeResult(
         metadata={
             "source": pipeline.lake.source_label,
@@ -44,7 +46,7 @@ def report(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
             "html": dg.MetadataValue.path(html),
             "excel": dg.MetadataValue.path(excel),
             "megabytes": round(html.stat().st_size / 2**20, 2),
-            **{name: _picture(name, thumbnail(data, name)) for name in THUMBNAILS},
+            **pictures,
         }
     )
 

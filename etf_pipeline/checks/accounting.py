@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from etf_pipeline.checks.passed import Passed
-from etf_pipeline.checks.verdict import WARN, markdown, published, query, rows_in, verdict
+from etf_pipeline.checks.verdict import WARN, markdown, published, query, verdict
 from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.digests import chained_digests, digest_of
+from etf_pipeline.resources.lake import rows_in
 from etf_pipeline.resources.pipeline import Pipeline
 
 _WITH_INDUSTRY = ("constituents", "stale weights")

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from etf_pipeline.checks import suites
 from etf_pipeline.checks.passed import Passed
-from etf_pipeline.checks.verdict import ERROR, WARN, markdown, rows_in
+from etf_pipeline.checks.verdict import ERROR, WARN, markdown
 from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.resources.digests import digest_of
-from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.lake import Lake, rows_in
 from etf_pipeline.resources.pipeline import Pipeline
 
 NAME = "expectations"

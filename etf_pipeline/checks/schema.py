@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etf_pipeline.checks.passed import Passed
-from etf_pipeline.checks.verdict import rows_in, verdict
+from etf_pipeline.checks.verdict import verdict
 from etf_pipeline.resources.digests import digest_of
+from etf_pipeline.resources.lake import rows_in
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Parameters
 from etf_pipeline.tables import (

@@ -10,7 +10,6 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
 from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.early import Early
-from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.lake import Lake, rows_in
 from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
 
 if TYPE_CHECKING:
@@ -63,20 +61,15 @@ def judge(lake: Lake, files: Mapping[str, list[Path]]) -> dict[str, Judgement]:
     """Judge these raw files, by dataset, each dataset's together; no rule spans two files."""
     parts: list[_Part] = [(lake.root, {}) for _ in range(_AT_ONCE)]
     numbers = dict.fromkeys(range(_AT_ONCE), 0)
-    values = {name: sum(map(_values, paths)) for name, paths in files.items()}
+    # whether a row has four columns or eleven, there are about as many rules to judge it by
+    rows = {name: rows_in(paths) for name, paths in files.items()}
     # the largest first, each to whom has least to do, so that all end at about the same time
-    for name in sorted(values, key=lambda name: -values[name]):
+    for name in sorted(rows, key=lambda name: -rows[name]):
         least = min(numbers, key=lambda number: numbers[number])
-        numbers[least] += values[name]
+        numbers[least] += rows[name]
         parts[least][1][name] = files[name]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        judged = pool.map(lambda part: list(_judging.call(part)), (part for part in parts if part[1]))
-        return dict(itertools.chain.from_iterable(judged))
-
-
-def _values(file: Path) -> int:
-    metadata = pq.read_metadata(file)
-    return metadata.num_rows * metadata.num_columns
+    begun = [_judging.begin(part) for part in parts if part[1]]
+    return dict(itertools.chain.from_iterable(judged.result() for judged in begun))
 
 
 def _judge_part(part: _Part) -> Iterator[tuple[str, Judgement]]:

@@ -3,9 +3,8 @@
 Here: nothing that knows a rule. A check passes exactly if it found no broken row, so none can pass by itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -31,11 +30,6 @@ def verdict(
         severity=severity,
         metadata={"checked": checked, "broken": len(broken), **shown, **metadata},
     )
-
-
-def rows_in(files: Iterable[Path]) -> int:
-    """How many rows these Parquet files hold."""
-    return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 def markdown(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
@@ -31,17 +31,20 @@ class Early(Generic[Argument, Result]):
 
     @contextmanager
     def started(self, processes: int) -> Iterator[None]:
-        """Start processes for the first calls within the block, and end those that were not called.
+        """Start processes for the first calls within the block, and end those that did not end with their call.
 
         Without effect where there are threads already: a process with threads cannot be forked safely.
         """
+        started = []
         if threading.active_count() == 1:
-            self._processes.extend(_Process(self._prepare, self._work) for _ in range(processes))
+            started = [_Process(self._prepare, self._work) for _ in range(processes)]
+        self._processes = list(started)
         try:
             yield
         finally:
-            while self._processes:
-                self._processes.pop().end()
+            self._processes = []
+            for process in started:
+                process.end()
 
     def call(self, argument: Argument) -> Generator[Result]:
         """What `work` yields, as soon as it does. Whoever breaks the iteration off ends the process.
@@ -52,6 +55,14 @@ class Early(Generic[Argument, Result]):
         """
         process = self._processes.pop() if self._processes else None
         yield from process.call(argument) if process else self._work(argument)
+
+    def begin(self, argument: Argument) -> "Future[list[Result]]":
+        """As `call`, in a thread, while this one goes on."""
+        pool = ThreadPoolExecutor(1)
+        try:
+            return pool.submit(lambda: list(self.call(argument)))
+        finally:
+            pool.shutdown(wait=False)
 
 
 class _Process(Generic[Argument, Result]):

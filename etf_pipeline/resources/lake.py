@@ -16,7 +16,7 @@ one and a killed process leaves nothing half-written. A file whose content would
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +71,11 @@ def _same_bytes(left: Path, right: Path) -> bool:
 def _write_table(table: pa.Table, path: Path) -> None:
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def rows_in(files: Iterable[Path]) -> int:
+    """How many rows these Parquet files hold."""
+    return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 @dataclass(frozen=True)
