@@ -1,6 +1,8 @@
+{{ config(materialized='incremental', unique_key='report_date') }}
+
 with known as (
 
-    {{ with_known_date(source('raw', 'fund_holding')) }}
+    {{ with_known_date(source('raw', 'fund_holding'), 'report_date') }}
 
 )
 

@@ -1,6 +1,8 @@
+{{ config(materialized='incremental', unique_key='trade_date') }}
+
 with known as (
 
-    {{ with_known_date(source('raw', 'stock_value')) }}
+    {{ with_known_date(source('raw', 'stock_value'), 'trade_date') }}
 
 )
 
