@@ -554,6 +554,7 @@ def main() -> None:
     except SystemExit as ended:
         # Python would search all it holds for cycles, three times, before it lets go: more than a second after a run
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(ended.code if isinstance(ended.code, int) else ended.code is not None)
