@@ -75,18 +75,28 @@ class _Process(Generic[Argument, Result]):
 
     def call(self, argument: Argument) -> Generator[Result]:
         try:
-            self._here.send(argument)
-            while (answer := self._here.recv()) is not None:
+            with self._alive():
+                self._here.send(argument)
+            while (answer := self._answer()) is not None:
                 result, error = answer
                 if error:
                     raise error
                 yield result
+        finally:
+            self.end()
+
+    def _answer(self) -> tuple[Result, Exception | None] | None:
+        with self._alive():
+            return self._here.recv()
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        try:
+            yield
         except (EOFError, OSError) as ended:
             self._process.join()
             code = self._process.exitcode
             raise RuntimeError(f"a process that was to help ended with code {code}; run again") from ended
-        finally:
-            self.end()
 
     def end(self) -> None:
         self._process.kill()

@@ -1,5 +1,6 @@
 """A process that is started early answers once, and outlives nobody."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -38,6 +39,11 @@ def refuse(question: str) -> Iterator[str]:
 
 def unready() -> None:
     raise ValueError("not ready")
+
+
+def full(question: str) -> Iterator[str]:
+    raise OSError(errno.ENOSPC, "no space left", question)
+    yield question
 
 
 def end(question: str) -> Iterator[str]:
@@ -81,6 +87,9 @@ def test_what_it_raises_is_raised_here() -> None:
     assert next(answers) == "first"
     with pytest.raises(ValueError, match="not this"):
         next(answers)
+    with pytest.raises(OSError, match="no space left") as error:
+        list(_Process(nothing, full).call("on the disk"))
+    assert error.value.errno == errno.ENOSPC
     with pytest.raises(ValueError, match="not ready"):
         list(_Process(unready, refuse).call("this"))
 
