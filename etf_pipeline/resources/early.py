@@ -4,10 +4,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 _NICENESS = 10
@@ -27,24 +28,24 @@ class Early(Generic[Argument, Result]):
     def __init__(self, prepare: Callable[[], object], work: Callable[[Argument], Iterable[Result]]) -> None:
         self._prepare = prepare
         self._work = work
-        self._processes: list[_Process[Argument, Result]] = []
+        self._helpers: list[_Helper[Argument, Result]] = []
 
     @contextmanager
     def started(self, processes: int) -> Iterator[None]:
         """Start processes for the first calls within the block, and end those that did not end with their call.
 
-        Without effect where there are threads already: a process with threads cannot be forked safely.
+        One of them prepares and is then forked into the others. Without effect where there are threads already: a
+        process with threads cannot be forked safely.
         """
-        started = []
-        if threading.active_count() == 1:
-            started = [_Process(self._prepare, self._work) for _ in range(processes)]
-        self._processes = list(started)
+        may_fork = processes and threading.active_count() == 1
+        helpers = _start(self._prepare, self._work, processes) if may_fork else []
+        self._helpers = list(helpers)
         try:
             yield
         finally:
-            self._processes = []
-            for process in started:
-                process.end()
+            self._helpers = []
+            for helper in helpers:
+                helper.end()
 
     def call(self, argument: Argument) -> Generator[Result]:
         """What `work` yields, as soon as it does. Whoever breaks the iteration off ends the process.
@@ -53,8 +54,8 @@ class Early(Generic[Argument, Result]):
             Exception: what `prepare` or `work` raised.
             RuntimeError: the process was ended before it had answered.
         """
-        process = self._processes.pop() if self._processes else None
-        yield from process.call(argument) if process else self._work(argument)
+        helper = self._helpers.pop(0) if self._helpers else None
+        yield from helper.call(argument) if helper else self._work(argument)
 
     def begin(self, argument: Argument) -> "Future[list[Result]]":
         """As `call`, in a thread, while this one goes on."""
@@ -65,18 +66,18 @@ class Early(Generic[Argument, Result]):
             pool.shutdown(wait=False)
 
 
-class _Process(Generic[Argument, Result]):
-    def __init__(self, prepare: Callable[[], object], work: Callable[[Argument], Iterable[Result]]) -> None:
-        context = multiprocessing.get_context("fork")
-        self._here, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._here, there, prepare, work), daemon=True)
-        self._process.start()
-        there.close()
+class _Helper(Generic[Argument, Result]):
+    """This process's end of what connects it with a helper, and the process to end with it, if it is a child."""
+
+    def __init__(self, connection: Connection, process: BaseProcess | None) -> None:
+        self._connection = connection
+        self._process = process
+        _connections.add(connection)
 
     def call(self, argument: Argument) -> Generator[Result]:
         try:
             with self._alive():
-                self._here.send(argument)
+                self._connection.send(argument)
             while (answer := self._answer()) is not None:
                 result, error = answer
                 if error:
@@ -87,41 +88,81 @@ class _Process(Generic[Argument, Result]):
 
     def _answer(self) -> tuple[Result, Exception | None] | None:
         with self._alive():
-            return self._here.recv()
+            return self._connection.recv()
 
     @contextmanager
     def _alive(self) -> Iterator[None]:
         try:
             yield
         except (EOFError, OSError) as ended:
-            self._process.join()
-            code = self._process.exitcode
-            raise RuntimeError(f"a process that was to help ended with code {code}; run again") from ended
+            raise RuntimeError("a process that was to help has ended, or was ended; run again") from ended
 
     def end(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._here.close()
+        # a helper sees that nobody holds the other end of its connection, and ends itself
+        self._connection.close()
+        _connections.discard(self._connection)
+        if self._process:
+            self._process.kill()
+            self._process.join()
 
 
-def _serve(
-    parents: Connection, own: Connection, prepare: Callable[[], object], work: Callable[[Any], Iterable[object]]
+_connections: set[Connection] = set()
+"""This process's ends of all connections with helpers, which no helper may keep open."""
+
+
+def _start(
+    prepare: Callable[[], object], work: Callable[[Argument], Iterable[Result]], number: int
+) -> list[_Helper[Argument, Result]]:
+    context = multiprocessing.get_context("fork")
+    pairs = [context.Pipe() for _ in range(number)]
+    heres, theres = [here for here, _ in pairs], [there for _, there in pairs]
+    process = context.Process(target=_help, args=(heres, theres, prepare, work), daemon=True)
+    process.start()
+    for there in theres:
+        there.close()
+    return [_Helper(here, None if number else process) for number, here in enumerate(heres)]
+
+
+def _help(
+    heres: Sequence[Connection],
+    theres: Sequence[Connection],
+    prepare: Callable[[], object],
+    work: Callable[[Any], Iterable[object]],
 ) -> None:
-    # as long as nobody but the parent holds its end, this process sees when it is gone
-    parents.close()
+    for connection in (*heres, *_connections):
+        connection.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    failure = None
     try:
         # in a thread, since niceness is a thread's on Linux, and cannot be taken back
         with ThreadPoolExecutor(1, initializer=os.nice, initargs=(_NICENESS,)) as pool:
             pool.submit(prepare).result()
-        try:
-            argument = own.recv()
-        except EOFError:
-            return
-        threading.Thread(target=_end_with, args=(own,), daemon=True).start()
+    except Exception as error:
+        failure = error
+    for own in theres[1:]:
+        if os.fork() == 0:
+            _serve(own, theres, work, failure)
+            os._exit(0)
+    _serve(theres[0], theres, work, failure)
+
+
+def _serve(
+    own: Connection, all_ends: Sequence[Connection], work: Callable[[Any], Iterable[object]], failure: Exception | None
+) -> None:
+    for end in all_ends:
+        if end is not own:
+            end.close()
+    try:
+        argument = own.recv()
+    except EOFError:
+        return
+    threading.Thread(target=_end_with, args=(own,), daemon=True).start()
+    try:
+        if failure:
+            raise failure
         for result in work(argument):
             own.send((result, None))
     except Exception as error:
@@ -130,6 +171,6 @@ def _serve(
         own.send(None)
 
 
-def _end_with(parent: Connection) -> None:
-    parent.poll(None)  # nothing more is ever sent
+def _end_with(connection: Connection) -> None:
+    connection.poll(None)  # nothing more is ever sent
     os._exit(1)

@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from etf_pipeline.resources.early import Early, _Process
+from etf_pipeline.resources.early import Early, _Helper, _start
 
 WAITED_SECONDS = 30
 
@@ -65,6 +66,11 @@ def is_running(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def helper(prepare: Callable[[], object], work: Callable[[str], Iterable[Any]]) -> _Helper[str, Any]:
+    (one,) = _start(prepare, work, 1)
+    return one
+
+
 def wait_for_the_end(*pids: int) -> None:
     deadline = time.monotonic() + WAITED_SECONDS / 2
     while any(map(is_running, pids)):
@@ -74,7 +80,7 @@ def wait_for_the_end(*pids: int) -> None:
 
 def test_it_prepares_and_answers_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
     prepared = Prepared()
-    words, prepared_by, answered_by = zip(*_Process(prepared.prepare, prepared.answer).call("who is"), strict=True)
+    words, prepared_by, answered_by = zip(*helper(prepared.prepare, prepared.answer).call("who is"), strict=True)
     assert words == ("WHO", "IS")
     assert {*prepared_by} == {*answered_by} != {os.getpid()}
     assert prepared.by is None
@@ -83,28 +89,29 @@ def test_it_prepares_and_answers_elsewhere(capfd: pytest.CaptureFixture[str]) ->
 
 
 def test_what_it_raises_is_raised_here() -> None:
-    answers = _Process(nothing, refuse).call("this")
+    answers = helper(nothing, refuse).call("this")
     assert next(answers) == "first"
     with pytest.raises(ValueError, match="not this"):
         next(answers)
     with pytest.raises(OSError, match="no space left") as error:
-        list(_Process(nothing, full).call("on the disk"))
+        list(helper(nothing, full).call("on the disk"))
     assert error.value.errno == errno.ENOSPC
     with pytest.raises(ValueError, match="not ready"):
-        list(_Process(unready, refuse).call("this"))
+        list(helper(unready, refuse).call("this"))
 
 
 def test_it_can_be_ended_without_a_call() -> None:
-    process = _Process(lambda: time.sleep(WAITED_SECONDS), refuse)
-    pid = process._process.pid
+    idle = helper(lambda: time.sleep(WAITED_SECONDS), refuse)
+    assert idle._process
+    pid = idle._process.pid
     assert pid
     assert is_running(pid)
-    process.end()
+    idle.end()
     assert not is_running(pid)
 
 
 def test_it_ends_when_its_answers_are_no_longer_wanted() -> None:
-    answers = _Process(nothing, work_on).call("this")
+    answers = helper(nothing, work_on).call("this")
     pid = next(answers)
     assert is_running(pid)
     answers.close()
@@ -112,31 +119,47 @@ def test_it_ends_when_its_answers_are_no_longer_wanted() -> None:
 
 
 def test_one_that_was_ended_is_told() -> None:
-    with pytest.raises(RuntimeError, match="ended with code -9"):
-        list(_Process(nothing, end).call("this"))
+    with pytest.raises(RuntimeError, match="has ended, or was ended"):
+        list(helper(nothing, end).call("this"))
 
 
 def _started(tell: Connection) -> None:
     prepared = Prepared()
     early = Early(prepared.prepare, prepared.answer)
-    with early.started(2):
-        idle = early._processes[0]._process.pid
-        ((_, prepared_by, answered_by),) = early.call("once")
+    with early.started(3):
+        answers = [answer[1:] for _ in range(2) for answer in early.call("once")]
     with early.started(0):
         ((_, _, here),) = early.call("again")
-    tell.send((idle, prepared_by, answered_by, here, os.getpid()))
+    tell.send((answers, here, os.getpid()))
 
 
-def test_started_early_it_serves_one_call_and_those_not_called_end() -> None:
+def test_started_early_each_serves_one_call_of_what_one_prepared() -> None:
     here, there = multiprocessing.Pipe()
     # in a process without threads, which that of the tests may have
     process = multiprocessing.get_context("spawn").Process(target=_started, args=(there,))
     process.start()
-    idle, prepared_by, answered_by, second, itself = here.recv()
+    ((prepared_by, first), (prepared_for, second)), last, itself = here.recv()
     process.join()
-    assert prepared_by == answered_by != itself
-    assert second == itself
-    assert not is_running(idle)
+    assert prepared_by == prepared_for == first
+    assert len({first, second, itself}) == 3
+    assert last == itself
+    wait_for_the_end(first, second)
+
+
+def test_one_that_ends_takes_no_other_with_it() -> None:
+    first, second, third = _start(
+        nothing, lambda question: end(question) if question == "end" else work_on(question), 3
+    )
+    answers = second.call("go on")
+    pid = next(answers)
+    with pytest.raises(RuntimeError, match="has ended, or was ended"):
+        next(first.call("end"))
+    assert is_running(pid)
+    other = third.call("go on")
+    other_pid = next(other)
+    answers.close()
+    other.close()
+    wait_for_the_end(pid, other_pid)
 
 
 def test_beside_threads_none_is_started() -> None:
@@ -153,14 +176,17 @@ def test_beside_threads_none_is_started() -> None:
 
 
 def _working_parent(tell: Connection) -> None:
-    for pid in _Process(nothing, work_on).call("this"):
-        tell.send([pid])
+    calls = [one.call("this") for one in _start(nothing, work_on, 2)]
+    tell.send([next(call) for call in calls])
+    time.sleep(WAITED_SECONDS)
 
 
 def _idle_parent(tell: Connection) -> None:
+    # two that wait, beside a third that would keep their connections open
     prepared = Prepared()
-    processes = [_Process(prepared.prepare, prepared.answer) for _ in range(2)]
-    tell.send([process._process.pid for process in processes])
+    helpers = [helper(prepared.prepare, prepared.answer) for _ in range(2)]
+    call = helper(nothing, work_on).call("this")
+    tell.send([*(h._process.pid for h in helpers if h._process), next(call)])
     time.sleep(WAITED_SECONDS)
 
 
