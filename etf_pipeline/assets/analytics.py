@@ -456,7 +456,8 @@ def luck(pipeline: dg.ResourceParam[Pipeline]) -> Iterator[dg.MaterializeResult]
         own = own[own["signal_date"].between(first, last)]
         if len(own):
             owns[portfolio, execution, span] = own
-    bands = bootstrap_bands.begin([_resampled(own, sessions, p) for own in owns.values()])
+    asked = [_resampled(own, sessions, p) for own in owns.values()]
+    bands = bootstrap_bands.begin(asked)
     p_values = {}
     for execution, periods in history.periods.items():
         returns = (periods.period_growth - 1)[periods.held_until > periods.bought_at]
@@ -465,39 +466,39 @@ def luck(pipeline: dg.ResourceParam[Pipeline]) -> Iterator[dg.MaterializeResult]
             picks = {name: history.weights[name].reindex(in_span.index).gt(0) for name in history.portfolios}
             p_values[execution, span] = random_picks_p_values(in_span, picks, p.permutation_draws, p.random_seed)
     rows = []
-    for ((portfolio, execution, span), own), (low, high) in zip(owns.items(), bands.result(), strict=True):
-        measured = _excess_of(own, trials, sessions, p)
-        measured |= {"excess_low": low, "excess_high": high, "p_value": p_values[execution, span][portfolio]}
-        rows.append({"portfolio": portfolio, "execution": execution, "span": span, **measured})
+    for (key, own), one, (low, high) in zip(owns.items(), asked, bands.result(), strict=True):
+        portfolio, execution, span = key
+        row = {
+            "portfolio": portfolio,
+            "execution": execution,
+            "span": span,
+            "annual_excess": annual_excess(one.returns, one.benchmark_returns, one.periods_per_year),
+            "excess_low": low,
+            "excess_high": high,
+            "p_value": p_values[execution, span][portfolio],
+            "draws": p.permutation_draws,
+        }
+        rows.append(row | _excess_of(own["excess_return"], trials))
     yield from _published(pipeline, {LUCK_TEST: [pd.DataFrame(rows)] if rows else []})
 
 
 def _resampled(own: pd.DataFrame, sessions: pd.DatetimeIndex, p: Parameters) -> Resampled:
+    length = sessions.searchsorted(own["held_until"]) - sessions.searchsorted(own["bought_at"])
     return Resampled(
         own["period_return"],
         own["benchmark_return"],
         p.bootstrap_draws,
         p.bootstrap_block_periods,
         p.random_seed,
-        _periods_per_year(own, sessions, p),
+        p.sessions_per_year / length.mean(),
     )
 
 
-def _periods_per_year(own: pd.DataFrame, sessions: pd.DatetimeIndex, p: Parameters) -> float:
-    length = sessions.searchsorted(own["held_until"]) - sessions.searchsorted(own["bought_at"])
-    return p.sessions_per_year / length.mean()
-
-
-def _excess_of(own: pd.DataFrame, trials: np.ndarray, sessions: pd.DatetimeIndex, p: Parameters) -> dict[str, float]:
-    """Excess over the periods with holdings, and its odds against the best of the grid's cells."""
-    excess = own["excess_return"]
+def _excess_of(excess: pd.Series, trials: np.ndarray) -> dict[str, float]:
+    """Excess of the periods with holdings, and its odds against the best of the grid's cells."""
     return {
-        "periods": len(own),
+        "periods": len(excess),
         "mean_excess": excess.mean(),
-        "annual_excess": annual_excess(
-            own["period_return"], own["benchmark_return"], _periods_per_year(own, sessions, p)
-        ),
-        "draws": p.permutation_draws,
         "sharpe_of_excess": excess.mean() / excess.std() if excess.std() > 0 else np.nan,
         "deflated_probability": deflated_probability(excess, trials),
     }
