@@ -1,11 +1,11 @@
-{#- An incremental model keeps the rows it has from before the day that `build.window` names and computes the others
-    anew. Which day that is, and why the rows before it cannot differ: etf_pipeline/resources/increment.py.
+{#- An incremental model keeps the rows it has from before the day `computed_from` and computes the others anew. Which
+    day that is, and why the rows before it cannot differ: etf_pipeline/resources/increment.py.
 
     `since` is true of what is computed anew, `since_last` of an ETF's days from then on and of its last one before, and
     `since_in_use` of what may still be in use as the newest that is known. All are true of everything when everything
     is computed. -#}
 {% macro since(column) -%}
-    {% if keeps_rows() %}{{ column }} >= {{ window_day('recompute_from') }}{% else %}true{% endif %}
+    {% if keeps_rows() %}{{ column }} >= {{ window_day('computed_from') }}{% else %}true{% endif %}
 {%- endmacro %}
 
 
@@ -15,7 +15,7 @@
         {{ since(day ~ '.trade_date') }}
         or ({{ day }}.etf_code, {{ day }}.trade_date) in (
             select (etf_code, max(trade_date)) from {{ kept }}
-            where trade_date < {{ window_day('recompute_from') }}
+            where trade_date < {{ window_day('computed_from') }}
             group by etf_code
         )
     )
@@ -35,15 +35,5 @@
 
 
 {% macro window_day(name) -%}
-    date '{{ run_query("select " ~ name ~ " from build.window").columns[0].values()[0] }}'
-{%- endmacro %}
-
-
-{#- dbt's incremental strategy `since`: the rows from that day of `unique_key` on are replaced. -#}
-{% macro get_incremental_since_sql(arguments) -%}
-    {%- set columns = arguments.dest_columns | map(attribute='quoted') | join(', ') -%}
-    delete from {{ arguments.target_relation }} where {{ arguments.unique_key }} >= {{ window_day('recompute_from') }};
-
-    insert into {{ arguments.target_relation }} ({{ columns }})
-    select {{ columns }} from {{ arguments.temp_relation }}
+    date '{{ var(name) }}'
 {%- endmacro %}

@@ -67,5 +67,5 @@ report_workbook: Early[Workbook, Path] = Early(_import_reports, _write)
 @contextmanager
 def started_early() -> Iterator[None]:
     """Let processes import what these need, within the block."""
-    with bootstrap_bands.started(1), report_workbook.started(1):
+    with bootstrap_bands.started(), report_workbook.started():
         yield

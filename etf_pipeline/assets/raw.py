@@ -8,6 +8,7 @@ from datetime import date
 import dagster as dg
 import pandas as pd
 
+from etf_pipeline.checks import expectations
 from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import last_calendar_session
 from etf_pipeline.partitions import raw_partitions, selected_window
@@ -59,6 +60,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
         if dataset.name == "trading_calendar":
             start, end = frame["trade_date"].min().date(), frame["trade_date"].max().date()
         pipeline.lake.write_raw(dataset, frame, start, end)
+        expectations.begin(pipeline.lake, dataset)
         metadata = _metadata(dataset, frame, pipeline.source.label, notes.get(dataset.name))
         if context.has_partition_key_range:
             # Dagster stores it with each of thousands of partitions, none of which it is the preview of

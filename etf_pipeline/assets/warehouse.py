@@ -6,7 +6,6 @@ Here: running dbt, turning its results into Dagster events, exporting marts. Not
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from dagster_dbt.asset_utils import (
 
 from etf_pipeline.resources import increment
 from etf_pipeline.resources.dbt import DbtCommand, NodeResult, load_manifest
+from etf_pipeline.resources.increment import Window
 from etf_pipeline.resources.lake import exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
 
@@ -91,11 +91,11 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
         lake = pipeline.lake
         with _warehouse(pipeline):
             arguments = ["build", "--exclude-resource-type", "unit_test", *_selection(context, manifest)]
-            start = None
+            window = None
             if context.selected_asset_keys:
-                start = _open_window(context, pipeline, manifest)
-                arguments += [] if start else ["--full-refresh"]
-            dbt = DbtCommand(pipeline, *arguments, computed_from=start)
+                window = _open_window(context, pipeline, manifest)
+                arguments += [] if window else ["--full-refresh"]
+            dbt = DbtCommand(pipeline, *arguments, window=window)
             translator = LayerTranslator()
             for event in dbt.events():
                 yield from event.to_default_asset_events(manifest, translator, context)
@@ -112,7 +112,7 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
                 for unique_id in sorted(built):
                     node = manifest["nodes"].get(unique_id)
                     if node and _layer(node) == "marts":
-                        _publish(connection, pipeline, node, start)
+                        _publish(connection, pipeline, node, window)
             # what was not computed or not tested now is, with the next build
             if context.selected_asset_keys == models and context.selected_asset_check_keys == tests:
                 with duckdb.connect(lake.warehouse) as connection:
@@ -122,16 +122,18 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
     return [warehouse]
 
 
-def _open_window(context: dg.AssetExecutionContext, pipeline: Pipeline, manifest: Mapping[str, Any]) -> date | None:
-    """Settle which sessions are computed anew: those from a day on, or None for all."""
+def _open_window(context: dg.AssetExecutionContext, pipeline: Pipeline, manifest: Mapping[str, Any]) -> Window | None:
+    """Settle which sessions are computed anew: those of a window, or None for all."""
     settings = [pipeline.parameters.dbt_vars(), pipeline.lake.source_label, pipeline.deployment.end]
     with duckdb.connect(pipeline.lake.warehouse) as connection:
-        start = increment.begin(connection, manifest, settings, pipeline.parameters.share_value_age_limit_sessions)
-    if start is None:
+        window = increment.begin(connection, manifest, settings, pipeline.parameters.share_value_age_limit_sessions)
+    if window is None:
         context.log.info("All sessions are computed.")
     else:
-        context.log.info("Sessions from %s on are computed; nothing that earlier ones depend on has changed.", start)
-    return start
+        context.log.info(
+            "Sessions from %s on are computed; nothing that earlier ones depend on has changed.", window.computed_from
+        )
+    return window
 
 
 def sql_unit_tests() -> dg.AssetChecksDefinition:
@@ -206,9 +208,9 @@ def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _publish(
-    connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, node: Mapping[str, Any], start: date | None
+    connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, node: Mapping[str, Any], window: Window | None
 ) -> None:
-    """Publish a mart; of one that keeps its rows from before `start` only the years from then on."""
+    """Publish a mart; of one that keeps its rows from before the window only the years from then on."""
     lake, name, settings_hash = pipeline.lake, node["name"], pipeline.parameters.hash
     order = ", ".join(node["config"]["meta"]["key"])
 
@@ -217,7 +219,7 @@ def _publish(
             return cursor.sql(f"SELECT * FROM {node['alias']} WHERE {where} ORDER BY {order}").to_arrow_table()
 
     def rows_of(year: int) -> Callable[[], pa.Table] | None:
-        if start and year < start.year and year in lake.published_years(name):
+        if window and year < window.computed_from.year and year in lake.published_years(name):
             return None
         return lambda: rows(f"{day} BETWEEN DATE '{year}-01-01' AND DATE '{year}-12-31'")
 

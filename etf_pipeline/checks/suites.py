@@ -4,12 +4,12 @@ Here: translating the contract's rules into expectations, and everything that ne
 or bound of a dataset (`contract.yaml`), or Dagster (`expectations.py`).
 """
 
-import itertools
 import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +22,7 @@ import pandas as pd
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
 from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.early import Early
-from etf_pipeline.resources.lake import Lake, rows_in
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
 _SHOWN_ROWS = 5
-_AT_ONCE = 2
 _DERIVED = "derived "
 
 
@@ -48,37 +47,31 @@ class Judgement:
     """Of each that failed: column and rule, and the first unexpected rows."""
 
 
-_Part = tuple[Path, dict[str, list[Path]]]
-"""Root of a lake, and raw files of it by dataset."""
-
-
 def started_early() -> AbstractContextManager[None]:
-    """Let processes of their own import Great Expectations, which takes seconds, for a `judge` within the block."""
-    return _judging.started(_AT_ONCE)
+    """Let processes of their own import Great Expectations, which takes seconds, for what is begun in the block."""
+    return _judging.started()
 
 
-def judge(lake: Lake, files: Mapping[str, list[Path]]) -> dict[str, Judgement]:
-    """Judge these raw files, by dataset, each dataset's together; no rule spans two files."""
-    parts: list[_Part] = [(lake.root, {}) for _ in range(_AT_ONCE)]
-    numbers = dict.fromkeys(range(_AT_ONCE), 0)
-    # whether a row has four columns or eleven, there are about as many rules to judge it by
-    rows = {name: rows_in(paths) for name, paths in files.items()}
-    # the largest first, each to whom has least to do, so that all end at about the same time
-    for name in sorted(rows, key=lambda name: -rows[name]):
-        least = min(numbers, key=lambda number: numbers[number])
-        numbers[least] += rows[name]
-        parts[least][1][name] = files[name]
-    begun = [_judging.begin(part) for part in parts if part[1]]
-    return dict(itertools.chain.from_iterable(judged.result() for judged in begun))
+def is_started_early() -> bool:
+    """Whether there are such processes, so that to judge something meanwhile holds nothing up."""
+    return _judging.is_started
 
 
-def _judge_part(part: _Part) -> Iterator[tuple[str, Judgement]]:
-    root, files = part
-    for name, paths in files.items():
-        yield name, _judge(load_contract()[name], Lake(root), paths)
+def begin(lake: Lake, dataset: Dataset, files: Sequence[Path]) -> Future[list[Judgement]]:
+    """Begin to judge these raw files of a dataset together; no rule spans two of them. One judgement will be there."""
+    return _judging.begin((lake.root, dataset.name, files))
 
 
-def _judge(dataset: Dataset, lake: Lake, files: list[Path]) -> Judgement:
+_Asked = tuple[Path, str, Sequence[Path]]
+"""Root of a lake, a dataset, and raw files of it."""
+
+
+def _judgement(asked: _Asked) -> Iterator[Judgement]:
+    root, name, files = asked
+    yield _judge(load_contract()[name], Lake(root), files)
+
+
+def _judge(dataset: Dataset, lake: Lake, files: Sequence[Path]) -> Judgement:
     frame = lake.read_raw(dataset, files=files)
     results = _validate(dataset, frame)
     failed = [result for result in results if not result.success]
@@ -97,7 +90,7 @@ def _context() -> "EphemeralDataContext":
     return context
 
 
-_judging: Early[_Part, tuple[str, Judgement]] = Early(_context, _judge_part)
+_judging: Early[_Asked, Judgement] = Early(_context, _judgement, at_once=2)
 
 _of_thread = threading.local()
 _one_at_a_time = threading.Lock()

@@ -13,11 +13,11 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etf_pipeline.resources.early import Early
+from etf_pipeline.resources.increment import Window
 from etf_pipeline.resources.lake import Lake, atomic_path, exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Parameters
@@ -40,6 +40,7 @@ class NodeResult(NamedTuple):
     unique_id: str
     status: str
     message: str
+    seconds: float
 
 
 class DbtError(RuntimeError):
@@ -51,24 +52,24 @@ _Told = dict[str, Any] | str | NodeResult
 
 
 def started_early() -> AbstractContextManager[None]:
-    """Let a process of its own import dbt and read the manifest for the first command within the block."""
-    return _commands.started(1)
+    """Let a process of its own import dbt and read the manifest for the commands within the block."""
+    return _commands.started()
 
 
 class DbtCommand:
     """One dbt command on a lake's warehouse. No connection to that file may be open.
 
-    `computed_from` is the first day of the rows that it computes in incremental models, the others being tested.
+    `window` is what it computes in incremental models, the other rows being tested; None is for everything.
     """
 
-    def __init__(self, pipeline: Pipeline, *arguments: str, computed_from: date | None = None) -> None:
-        variables = {**dbt_vars(pipeline), **({"computed_from": f"{computed_from}"} if computed_from else {})}
+    def __init__(self, pipeline: Pipeline, *arguments: str, window: Window | None = None) -> None:
+        days = {name: f"{day}" for name, day in window._asdict().items()} if window else {}
         self._arguments = [
             *arguments,
-            *("--vars", json.dumps(variables)),
+            *("--vars", json.dumps({**dbt_vars(pipeline), **days})),
             *("--target-path", str(pipeline.lake.warehouse.parent / "dbt")),
-            # what it would print is told, wherever it runs
-            *("--log-level", "none"),
+            # what it would print is told, wherever it runs, and nobody reads its own records of a run
+            *("--log-level", "none", "--no-write-json"),
         ]
         self.results: list[NodeResult] = []
         """In the order they ended; complete when the last event is taken."""
@@ -155,16 +156,17 @@ def _invoke(arguments: list[str], tell: Callable[[_Told], None]) -> None:
     if done.exception:
         raise DbtError(str(done.exception)) from done.exception
     for result in done.result:
-        tell(NodeResult(result.node.unique_id, str(result.status), result.message or ""))
+        tell(NodeResult(result.node.unique_id, str(result.status), result.message or "", result.execution_time))
 
 
 _ready: list[Any] = []
 
 
 def _prepare() -> None:
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: F401
-    from dbt.cli.main import dbtRunner  # noqa: F401
+    from dbt.cli.main import dbtRunner
 
+    # the least of its commands, for what dbt makes for its first one and keeps
+    dbtRunner().invoke(["debug", "--log-level", "none", *_PLACE])
     # a command works on its manifest, so that the next one needs another
     _ready.append(_parsed_manifest())
 

@@ -2,14 +2,16 @@
 
 import multiprocessing
 import os
+import queue
 import signal
+import socket
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 _NICENESS = 10
 """What nobody waits for yet gives way to what somebody does."""
@@ -19,31 +21,39 @@ Result = TypeVar("Result")
 
 
 class Early(Generic[Argument, Result]):
-    """`work` that a process started early does, or this one where none was.
+    """`work` that processes started early do, or this one where none were; `at_once` pieces of it at a time.
 
-    Such a process is forked from this one, runs `prepare` until its call comes, and answers one call. It is gone with
-    this process, however that ends.
+    Such a process is forked from this one, runs `prepare` until a call comes, and answers one call after another. It
+    is gone with this process, however that ends.
     """
 
-    def __init__(self, prepare: Callable[[], object], work: Callable[[Argument], Iterable[Result]]) -> None:
+    def __init__(
+        self, prepare: Callable[[], object], work: Callable[[Argument], Iterable[Result]], at_once: int = 1
+    ) -> None:
         self._prepare = prepare
         self._work = work
-        self._helpers: list[_Helper[Argument, Result]] = []
+        self._at_once = at_once
+        self._idle: list[_Helper[Argument, Result]] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self.is_started = False
+        """Whether processes were started."""
 
     @contextmanager
-    def started(self, processes: int) -> Iterator[None]:
-        """Start processes for the first calls within the block, and end those that did not end with their call.
+    def started(self) -> Iterator[None]:
+        """Start processes for the calls within the block. What is begun and not done at its end never will be.
 
         One of them prepares and is then forked into the others. Without effect where there are threads already: a
         process with threads cannot be forked safely.
         """
-        may_fork = processes and threading.active_count() == 1
-        helpers = _start(self._prepare, self._work, processes) if may_fork else []
-        self._helpers = list(helpers)
+        helpers = _start(self._prepare, self._work, self._at_once) if threading.active_count() == 1 else []
+        self._idle, self.is_started = list(helpers), bool(helpers)
         try:
             yield
         finally:
-            self._helpers = []
+            self._idle, self.is_started = [], False
+            if self._pool:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._pool = None
             for helper in helpers:
                 helper.end()
 
@@ -54,16 +64,23 @@ class Early(Generic[Argument, Result]):
             Exception: what `prepare` or `work` raised.
             RuntimeError: the process was ended before it had answered.
         """
-        helper = self._helpers.pop(0) if self._helpers else None
-        yield from helper.call(argument) if helper else self._work(argument)
+        helper = self._idle.pop() if self._idle else None
+        if helper is None:
+            yield from self._work(argument)
+            return
+        try:
+            yield from helper.call(argument)
+        finally:
+            if helper.is_idle and self.is_started:
+                self._idle.append(helper)
+            else:
+                helper.end()
 
     def begin(self, argument: Argument) -> "Future[list[Result]]":
-        """As `call`, in a thread, while this one goes on."""
-        pool = ThreadPoolExecutor(1)
-        try:
-            return pool.submit(lambda: list(self.call(argument)))
-        finally:
-            pool.shutdown(wait=False)
+        """As `call`, in a thread, while this one goes on; as soon as there are fewer than `at_once` others."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._at_once)
+        return self._pool.submit(lambda: list(self.call(argument)))
 
 
 class _Helper(Generic[Argument, Result]):
@@ -72,19 +89,21 @@ class _Helper(Generic[Argument, Result]):
     def __init__(self, connection: Connection, process: BaseProcess | None) -> None:
         self._connection = connection
         self._process = process
+        self.is_idle = True
+        """Whether it has answered what it was asked."""
         _connections.add(connection)
 
     def call(self, argument: Argument) -> Generator[Result]:
-        try:
-            with self._alive():
-                self._connection.send(argument)
-            while (answer := self._answer()) is not None:
-                result, error = answer
-                if error:
-                    raise error
-                yield result
-        finally:
-            self.end()
+        self.is_idle = False
+        with self._alive():
+            self._connection.send(argument)
+        while (answer := self._answer()) is not None:
+            result, error = answer
+            if error:
+                self.is_idle = True
+                raise error
+            yield result
+        self.is_idle = True
 
     def _answer(self) -> tuple[Result, Exception | None] | None:
         with self._alive():
@@ -98,7 +117,10 @@ class _Helper(Generic[Argument, Result]):
             raise RuntimeError("a process that was to help has ended, or was ended; run again") from ended
 
     def end(self) -> None:
-        # a helper sees that nobody holds the other end of its connection, and ends itself
+        # a helper sees that nobody holds the other end of its connection, and ends itself; shut down, since a thread
+        # that waits for an answer holds it
+        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as both:
+            both.shutdown(socket.SHUT_RDWR)
         self._connection.close()
         _connections.discard(self._connection)
         if self._process:
@@ -128,7 +150,7 @@ def _help(
     theres: Sequence[Connection],
     prepare: Callable[[], object],
     work: Callable[[Any], Iterable[object]],
-) -> None:
+) -> NoReturn:
     for connection in (*heres, *_connections):
         connection.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -145,32 +167,34 @@ def _help(
     for own in theres[1:]:
         if os.fork() == 0:
             _serve(own, theres, work, failure)
-            os._exit(0)
     _serve(theres[0], theres, work, failure)
 
 
 def _serve(
     own: Connection, all_ends: Sequence[Connection], work: Callable[[Any], Iterable[object]], failure: Exception | None
-) -> None:
+) -> NoReturn:
     for end in all_ends:
         if end is not own:
             end.close()
-    try:
-        argument = own.recv()
-    except EOFError:
-        return
-    threading.Thread(target=_end_with, args=(own,), daemon=True).start()
-    try:
-        if failure:
-            raise failure
-        for result in work(argument):
-            own.send((result, None))
-    except Exception as error:
-        own.send((None, error))
-    else:
-        own.send(None)
+    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(own, asked), daemon=True).start()
+    while True:
+        argument = asked.get()
+        try:
+            if failure:
+                raise failure
+            for result in work(argument):
+                own.send((result, None))
+        except Exception as error:
+            own.send((None, error))
+        else:
+            own.send(None)
 
 
-def _end_with(connection: Connection) -> None:
-    connection.poll(None)  # nothing more is ever sent
-    os._exit(1)
+def _receive(own: Connection, asked: "queue.SimpleQueue[Any]") -> None:
+    """Receive what is asked until nobody is left to ask, whatever this process is doing then."""
+    while True:
+        try:
+            asked.put(own.recv())
+        except (EOFError, OSError):
+            os._exit(0)

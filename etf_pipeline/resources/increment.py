@@ -18,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -30,7 +30,17 @@ MARGIN_SESSIONS = 60
 """Sessions computed anew before the first that changed: a quarter costs next to nothing and covers most holes."""
 
 _NEVER = date(9999, 12, 31)
-_WINDOW = "rules VARCHAR, recompute_from DATE, in_use_from DATE, is_finished BOOLEAN"
+_WINDOW = "rules VARCHAR, recompute_from DATE, is_finished BOOLEAN"
+
+
+class Window(NamedTuple):
+    """What a build computes anew."""
+
+    computed_from: date
+    """First session of it."""
+    in_use_from: date
+    """First session whose shares or price may still be in use then."""
+
 
 # what is stored of an ETF day by day: which rows count in the models, as raw data have them and as models keep them
 _SERIES = {
@@ -68,14 +78,14 @@ def _dated_rows(dataset: str) -> str:
 
 def begin(
     connection: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any], settings: Sequence[Any], in_use_sessions: int
-) -> date | None:
+) -> Window | None:
     """Compare the raw views with what the last build saw, and open the window of the next one.
 
     `settings` is everything besides raw data and models that results depend on. `in_use_sessions` is how long shares
     or a price stay in use at most.
 
     Returns:
-        The first session to compute anew; None for all of them (dbt's `--full-refresh`).
+        What to compute anew; None for everything (dbt's `--full-refresh`).
     """
     connection.execute("CREATE SCHEMA IF NOT EXISTS build")
     connection.execute("CREATE TABLE IF NOT EXISTS build.seen (dataset VARCHAR, day DATE, digest UBIGINT, rows BIGINT)")
@@ -94,10 +104,11 @@ def begin(
     calendar = connection.execute("SELECT trade_date FROM raw.trading_calendar WHERE is_open ORDER BY ALL").fetchall()
     sessions = [row[0] for row in calendar]
     start = _start(connection, rules, sessions)
-    in_use = sessions[max(bisect.bisect_left(sessions, start) - in_use_sessions - 1, 0)] if start else None
     connection.execute(f"CREATE OR REPLACE TABLE build.window ({_WINDOW})")
-    connection.execute("INSERT INTO build.window VALUES (?, ?, ?, false)", [rules, start, in_use])
-    return start
+    connection.execute("INSERT INTO build.window VALUES (?, ?, false)", [rules, start])
+    if start is None:
+        return None
+    return Window(start, sessions[max(bisect.bisect_left(sessions, start) - in_use_sessions - 1, 0)])
 
 
 def finish(connection: duckdb.DuckDBPyConnection) -> None:

@@ -13,6 +13,7 @@ from dagster_dbt.asset_utils import get_asset_check_key_for_test
 
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.dbt import PROJECT_DIR, load_manifest
+from etf_pipeline.resources.increment import Window
 from etf_pipeline.settings import Parameters
 
 pytestmark = pytest.mark.xdist_group("dbt")
@@ -99,8 +100,12 @@ def test_described_columns_are_those_built(models: Nodes, first_market: tuple[di
 def test_every_variable_is_a_parameter() -> None:
     files = [PROJECT_DIR / "profiles.yml", PROJECT_DIR / "dbt_project.yml"]
     files += [f for folder in ("models", "macros", "tests") for f in (PROJECT_DIR / folder).rglob("*.sql")]
-    used = {name for f in files for name in re.findall(r"""var\(\s*['"](\w+)""", f.read_text(encoding="utf-8"))}
-    assert used - set(Parameters.model_fields) == {"computed_from", "source_label", "warehouse"}
+    used = {
+        name
+        for f in files
+        for name in re.findall(r"""(?:var|window_day)\(\s*['"](\w+)""", f.read_text(encoding="utf-8"))
+    }
+    assert used - set(Parameters.model_fields) == {*Window._fields, "source_label", "warehouse"}
 
 
 def test_unit_tests_override_parameters_only() -> None:

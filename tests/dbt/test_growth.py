@@ -53,11 +53,11 @@ def tables(warehouse: Path) -> Frames:
 
 def build(pipeline: Pipeline) -> date | None:
     with open_warehouse(pipeline) as connection:
-        start = increment.begin(connection, load_manifest(), [], IN_USE_SESSIONS)
-    run_dbt(pipeline, "run", *([] if start else ["--full-refresh"]))
+        window = increment.begin(connection, load_manifest(), [], IN_USE_SESSIONS)
+    run_dbt(pipeline, "run", *([] if window else ["--full-refresh"]), window=window)
     with duckdb.connect(pipeline.lake.warehouse) as connection:
         increment.finish(connection)
-    return start
+    return window.computed_from if window else None
 
 
 def test_growing_session_by_session_is_building_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,8 @@ def test_rows_that_are_kept_are_not_tested_again(first_market: tuple[Frames, Pat
 
     def failed(computed_from: date | None) -> set[str]:
         arguments = ("test", "--select", "int_etf__held_value", "--exclude-resource-type", "unit_test")
-        results = DbtCommand(pipeline, *arguments, computed_from=computed_from).run()
+        window = increment.Window(computed_from, computed_from) if computed_from else None
+        results = DbtCommand(pipeline, *arguments, window=window).run()
         return {node.unique_id.split(".")[2] for node in results if node.status == "fail"}
 
     with duckdb.connect(pipeline.lake.warehouse) as connection:

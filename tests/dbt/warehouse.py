@@ -9,6 +9,7 @@ import pandas as pd
 
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.dbt import DbtCommand
+from etf_pipeline.resources.increment import Window
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.canonical import canonical_frame
 
@@ -30,9 +31,9 @@ def open_warehouse(pipeline: Pipeline) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def run_dbt(pipeline: Pipeline, *arguments: str) -> None:
+def run_dbt(pipeline: Pipeline, *arguments: str, window: Window | None = None) -> None:
     """Run dbt on the lake's warehouse; whatever fails is named, what only warns is not."""
-    results = DbtCommand(pipeline, *arguments).run()
+    results = DbtCommand(pipeline, *arguments, window=window).run()
     assert results
     failed = [f"{node.unique_id}: {node.message}" for node in results if node.status not in ("success", "pass", "warn")]
     assert not failed, "\n".join(failed)

@@ -36,7 +36,8 @@ def pipeline(tmp_path: Path) -> Pipeline:
 def test_every_model_is_told_as_it_ends(pipeline: Pipeline) -> None:
     dbt = DbtCommand(pipeline, "run", *SELECTED)
     told = [event.raw_event["data"]["node_info"]["unique_id"] for event in dbt.events()]
-    assert told == [node.unique_id for node in dbt.results]
+    # two work at a time, and what ends at the same moment may be told in either order
+    assert sorted(told) == sorted(node.unique_id for node in dbt.results)
     assert len(told) > 10
     assert {node.status for node in dbt.results} == {"success"}
 

@@ -1,4 +1,4 @@
-"""A process that is started early answers once, and outlives nobody."""
+"""A process that is started early answers what it is asked, and outlives nobody."""
 
 import errno
 import multiprocessing
@@ -66,6 +66,13 @@ def is_running(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def divided(question: str) -> Iterator[int]:
+    if not question:
+        raise ValueError("nothing asked")
+    time.sleep(float(question))
+    yield os.getpid()
+
+
 def helper(prepare: Callable[[], object], work: Callable[[str], Iterable[Any]]) -> _Helper[str, Any]:
     (one,) = _start(prepare, work, 1)
     return one
@@ -80,19 +87,27 @@ def wait_for_the_end(*pids: int) -> None:
 
 def test_it_prepares_and_answers_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
     prepared = Prepared()
-    words, prepared_by, answered_by = zip(*helper(prepared.prepare, prepared.answer).call("who is"), strict=True)
-    assert words == ("WHO", "IS")
+    one = helper(prepared.prepare, prepared.answer)
+    words, prepared_by, answered_by = zip(*one.call("who is"), *one.call("there"), strict=True)
+    assert words == ("WHO", "IS", "THERE")
     assert {*prepared_by} == {*answered_by} != {os.getpid()}
+    assert len({*answered_by}) == 1
     assert prepared.by is None
+    one.end()
     assert not is_running(answered_by[0])
     assert capfd.readouterr().out == ""
 
 
 def test_what_it_raises_is_raised_here() -> None:
-    answers = helper(nothing, refuse).call("this")
+    one = helper(nothing, refuse)
+    answers = one.call("this")
     assert next(answers) == "first"
+    assert not one.is_idle
     with pytest.raises(ValueError, match="not this"):
         next(answers)
+    assert one.is_idle
+    with pytest.raises(ValueError, match="not that"):
+        list(one.call("that"))
     with pytest.raises(OSError, match="no space left") as error:
         list(helper(nothing, full).call("on the disk"))
     assert error.value.errno == errno.ENOSPC
@@ -111,11 +126,9 @@ def test_it_can_be_ended_without_a_call() -> None:
 
 
 def test_it_ends_when_its_answers_are_no_longer_wanted() -> None:
-    answers = helper(nothing, work_on).call("this")
-    pid = next(answers)
-    assert is_running(pid)
-    answers.close()
-    assert not is_running(pid)
+    pid, _, running = _in_a_process_of_its_own(_broken_off)
+    assert running
+    wait_for_the_end(pid)
 
 
 def test_one_that_was_ended_is_told() -> None:
@@ -123,27 +136,71 @@ def test_one_that_was_ended_is_told() -> None:
         list(helper(nothing, end).call("this"))
 
 
+def _in_a_process_of_its_own(told: Callable[[Connection], None]) -> Any:
+    """What is told from a process without threads, which that of the tests may have."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=told, args=(there,))
+    process.start()
+    answer = here.recv()
+    process.join()
+    return answer
+
+
+def _broken_off(tell: Connection) -> None:
+    early = Early(nothing, work_on)
+    with early.started():
+        answers = early.call("this")
+        pid = next(answers)
+        running = is_running(pid)
+        answers.close()
+        wait_for_the_end(pid)
+        here = next(early.call("that"))
+    tell.send((pid, here, running))
+
+
 def _started(tell: Connection) -> None:
     prepared = Prepared()
-    early = Early(prepared.prepare, prepared.answer)
-    with early.started(3):
-        answers = [answer[1:] for _ in range(2) for answer in early.call("once")]
-    with early.started(0):
-        ((_, _, here),) = early.call("again")
+    early = Early(prepared.prepare, prepared.answer, at_once=2)
+    with early.started():
+        first, second = early.call("once"), early.call("again")
+        together = [next(first), next(second)]
+        answers = [*together, *first, *second, *early.call("more"), *early.call("still")]
+    ((_, _, here),) = early.call("afterwards")
     tell.send((answers, here, os.getpid()))
 
 
-def test_started_early_each_serves_one_call_of_what_one_prepared() -> None:
-    here, there = multiprocessing.Pipe()
-    # in a process without threads, which that of the tests may have
-    process = multiprocessing.get_context("spawn").Process(target=_started, args=(there,))
-    process.start()
-    ((prepared_by, first), (prepared_for, second)), last, itself = here.recv()
-    process.join()
-    assert prepared_by == prepared_for == first
-    assert len({first, second, itself}) == 3
-    assert last == itself
-    wait_for_the_end(first, second)
+def test_those_started_early_answer_one_call_after_another_and_one_prepared_for_all() -> None:
+    answers, here, itself = _in_a_process_of_its_own(_started)
+    assert [word for word, _, _ in answers] == ["ONCE", "AGAIN", "MORE", "STILL"]
+    (prepared_by,) = {by for _, by, _ in answers}
+    pids = {pid for _, _, pid in answers}
+    assert prepared_by in pids
+    assert len(pids) == 2
+    assert here == itself not in pids
+    wait_for_the_end(*pids)
+
+
+def _begun(tell: Connection) -> None:
+    early = Early(nothing, divided, at_once=2)
+    with early.started():
+        refused = early.begin("")
+        futures = [early.begin("0.1") for _ in range(6)]
+        pids = [future.result()[0] for future in futures]
+        waiting = [early.begin(f"{WAITED_SECONDS}") for _ in range(3)]
+        while not all(future.running() for future in waiting[:2]):
+            time.sleep(0.01)
+    tell.send((str(refused.exception()), pids, [future.cancelled() for future in waiting]))
+
+
+def test_what_is_begun_waits_for_one_that_is_idle_and_not_for_the_end() -> None:
+    began = time.monotonic()
+    refused, pids, cancelled = _in_a_process_of_its_own(_begun)
+    assert time.monotonic() - began < WAITED_SECONDS
+    assert refused == "nothing asked"
+    assert len(set(pids)) == 2
+    # two were at work, which nobody can call back
+    assert cancelled == [False, False, True]
+    wait_for_the_end(*pids)
 
 
 def test_one_that_ends_takes_no_other_with_it() -> None:
@@ -157,8 +214,8 @@ def test_one_that_ends_takes_no_other_with_it() -> None:
     assert is_running(pid)
     other = third.call("go on")
     other_pid = next(other)
-    answers.close()
-    other.close()
+    second.end()
+    third.end()
     wait_for_the_end(pid, other_pid)
 
 
@@ -168,7 +225,8 @@ def test_beside_threads_none_is_started() -> None:
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        with early.started(1):
+        with early.started():
+            assert not early.is_started
             assert next(early.call("this")) == os.getpid()
     finally:
         stop.set()

@@ -87,7 +87,8 @@ def build(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def start(connection: duckdb.DuckDBPyConnection, settings: str = "", manifest: dict | None = None) -> date | None:
-    return begin(connection, manifest or MANIFEST, [settings], IN_USE_SESSIONS)
+    window = begin(connection, manifest or MANIFEST, [settings], IN_USE_SESSIONS)
+    return window.computed_from if window else None
 
 
 CHANGES = {
@@ -122,9 +123,10 @@ def test_without_a_change_the_window_lies_beyond_the_data(raw: duckdb.DuckDBPyCo
 
 def test_what_is_in_use_opens_earlier(raw: duckdb.DuckDBPyConnection) -> None:
     raw.execute(f"UPDATE raw.etf_nav SET unit_nav = 2 WHERE trade_date = DATE '{LAST}'")
-    start(raw)
-    (in_use,) = raw.execute("SELECT in_use_from FROM build.window").fetchone() or ()
-    assert len(sessions_between(in_use, SIXTY_BEFORE_LAST)) == IN_USE_SESSIONS + 2
+    window = begin(raw, MANIFEST, [""], IN_USE_SESSIONS)
+    assert window
+    assert window.computed_from == SIXTY_BEFORE_LAST
+    assert len(sessions_between(window.in_use_from, SIXTY_BEFORE_LAST)) == IN_USE_SESSIONS + 2
 
 
 @pytest.mark.parametrize("table", ["etf_share", "etf_nav", "etf_bar"])

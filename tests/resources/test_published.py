@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etf_pipeline.assets.warehouse import _publish
+from etf_pipeline.resources.increment import Window
 from etf_pipeline.resources.lake import Lake, LakeError
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
@@ -99,7 +100,7 @@ def test_of_a_mart_the_years_since_the_window_are_published(pipeline: Pipeline) 
             stored = frame.assign(value=value).sample(frac=1, random_state=1)
             connection.register("frame", stored)
             connection.execute("create or replace table flow as select code, day::date as day, value from frame")
-            _publish(connection, pipeline, NODE, start)
+            _publish(connection, pipeline, NODE, Window(start, start) if start else None)
 
         def found() -> dict[int, float]:
             table = lake.read_published("flow")
