@@ -110,7 +110,7 @@ def catalogue(lake: Lake, *, fix: bool) -> Iterator[Finding]:
         yield Finding("ok", "catalogue", f"{len(lake.published_tables())} tables, all readable")
         return
     if fix:
-        lake.build_catalogue()
+        lake.build_catalogue(anew=True)
         problems_left = _catalogue_problems(lake)
         if problems_left:
             # then it is the files that are broken

@@ -42,9 +42,7 @@ _THINNED = ("backtest_daily", "factor_group_daily", "market_flow")
 
 def write_excel(data: ReportData, path: Path) -> None:
     """Write the workbook; a file that is there already is replaced."""
-    # rows are written once and in order, so they need not be held in memory
     options = {
-        "constant_memory": True,
         "nan_inf_to_errors": False,
         "default_date_format": "yyyy-mm-dd",
         "remove_timezone": True,

@@ -14,8 +14,10 @@ one and a killed process leaves nothing half-written. A file whose content would
 """
 
 import fcntl
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -349,25 +351,47 @@ class Lake:
         names = {path.stem for path in (self.root / "published").glob("[!.]*")}
         return sorted(name for name in names if self.published_files(name))
 
-    def build_catalogue(self) -> Path:
-        """Write the catalogue anew, a view for every published table and one for every raw dataset, and swap it in."""
-        with (
-            exclusive_lock(self.root / ".catalogue.lock"),
-            atomic_path(self.catalogue) as temporary,
-            duckdb.connect(temporary) as connection,
-        ):
-            for table in self.published_tables():
-                file = self.published_path(table)
-                years = file.with_suffix("") / "[0-9]*.parquet"
-                _create_view(connection, f"main.{table}", [years if self.published_years(table) else file])
-            for ledger in sorted((self.root / "ledger").glob("[!.]*.parquet")):
-                _create_view(connection, f"main.{ledger.stem}", [ledger])
-            for schema, files_of in (("raw", self.raw_files), ("archive", self.archive_files)):
-                connection.execute(f"CREATE SCHEMA {schema}")
-                for dataset in load_contract().values():
-                    if files := files_of(dataset):
-                        _create_view(connection, f"{schema}.{dataset.name}", [files[0].parent / "[0-9s]*.parquet"])
+    def build_catalogue(self, anew: bool = False) -> Path:
+        """Bring the catalogue up to date and swap it in: a view for every published table and every raw dataset.
+
+        To make a view opens a file, so those that are there and whose files still have the same columns are kept, if
+        it is not to be made `anew`.
+        """
+        made_of = self.root / "build" / "catalogue.json"
+        with exclusive_lock(self.root / ".catalogue.lock"):
+            views = self._views()
+            may_keep = not anew and made_of.exists() and self.catalogue.exists()
+            kept = json.loads(made_of.read_text()) if may_keep else {}
+            if views == kept:
+                return self.catalogue
+            with atomic_path(self.catalogue) as temporary:
+                if kept:
+                    shutil.copyfile(self.catalogue, temporary)
+                try:
+                    _make_views(temporary, kept, views)
+                except duckdb.Error:
+                    # whatever happened to the one that is there
+                    temporary.unlink(missing_ok=True)
+                    _make_views(temporary, {}, views)
+            # killed before this, the next one makes the same views again
+            with atomic_path(made_of) as temporary:
+                temporary.write_text(json.dumps(views, indent=0))
         return self.catalogue
+
+    def _views(self) -> dict[str, list[str]]:
+        """The catalogue's views by name: what they read, and a digest of its columns."""
+        reads: dict[str, tuple[Path, Path]] = {}
+        for table in self.published_tables():
+            one, years = self.published_path(table), self.published_years(table)
+            first = next(iter(years.values()), one)
+            reads[f"main.{table}"] = (first, one.with_suffix("") / "[0-9]*.parquet" if years else one)
+        for ledger in sorted((self.root / "ledger").glob("[!.]*.parquet")):
+            reads[f"main.{ledger.stem}"] = (ledger, ledger)
+        for schema, files_of in (("raw", self.raw_files), ("archive", self.archive_files)):
+            for dataset in load_contract().values():
+                if files := files_of(dataset):
+                    reads[f"{schema}.{dataset.name}"] = (files[0], files[0].parent / "[0-9s]*.parquet")
+        return {name: [str(files), _columns_digest(first)] for name, (first, files) in reads.items()}
 
     def create_published_views(self, connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
         """Views of published tables under their names.
@@ -392,6 +416,23 @@ class Lake:
             cut = dataset.date_column if end is not None and dataset.name != "trading_calendar" else None
             where = f" WHERE {cut} <= DATE '{end}'" if cut else ""
             _create_view_as(connection, f"raw.{dataset.name}", f"SELECT * FROM {_scan(files)}{where}")
+
+
+def _make_views(catalogue: Path, kept: Mapping[str, list[str]], views: Mapping[str, list[str]]) -> None:
+    """Make those of the views that are not `kept` as they are, and drop those that are no longer wanted."""
+    with duckdb.connect(catalogue) as connection:
+        for schema in ("raw", "archive"):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        for name in kept.keys() - views.keys():
+            connection.execute(f"DROP VIEW IF EXISTS {name}")
+        for name, (files, columns) in views.items():
+            if kept.get(name) != [files, columns]:
+                _create_view(connection, name, [Path(files)])
+
+
+def _columns_digest(file: Path) -> str:
+    columns = pq.read_schema(file).remove_metadata().to_string(show_field_metadata=False)
+    return hashlib.sha256(columns.encode()).hexdigest()
 
 
 def _scan(files: list[Path]) -> str:
