@@ -402,10 +402,15 @@ def _smoothing(pipeline: Pipeline, default: Cell, inputs: FactorInputs, periods:
 
     sizes = signals("size", p.grid_size_lambda, p.size_lambda)
     growths = signals("growth_value", p.grid_growth_value_lambda, p.growth_value_lambda)
+    # of the factors, each regime signs one
+    scores = score_factors(inputs, measures)
+    levels = {lam: score_factors(replace(inputs, size_signal=s), measures)["level"] for lam, s in sizes.items()}
+    changes = {
+        lam: score_factors(replace(inputs, growth_value_signal=s), measures)["change"] for lam, s in growths.items()
+    }
     rows = []
-    for (size_lambda, size), (growth_lambda, growth) in product(sizes.items(), growths.items()):
-        scores = score_factors(replace(inputs, size_signal=size, growth_value_signal=growth), measures)
-        by_measure = {(default.flow_measure, default.level_measure): scores}
+    for (size_lambda, level), (growth_lambda, change) in product(levels.items(), changes.items()):
+        by_measure = {(default.flow_measure, default.level_measure): scores | {"level": level, "change": change}}
         [result] = cell_results(periods, [default], by_measure, p.missing_industries_limit, p.sessions_per_year)
         in_use = size_lambda == p.size_lambda and growth_lambda == p.growth_value_lambda
         rows.append(_cell_row("smoothing", default, 0, size_lambda, growth_lambda, in_use) | result)

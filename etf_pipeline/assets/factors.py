@@ -288,7 +288,7 @@ def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     scores = score_factors(inputs, measures)
     in_use, off = factors_in_use(pipeline)
     combined, ranks = composite_and_rank(scores, in_use)
-    columns = {**scores, "composite": combined, "rank": ranks}
+    columns = {**scores, "composite": combined, "rank": ranks.astype("Int16")}
     columns |= {f"{factor}_flag": above_median_flags(scores[factor]) for factor in FACTORS}
     frame = pd.DataFrame({name: values.stack(future_stack=True) for name, values in columns.items()})
     frame.index.names = ["signal_date", "industry_code"]

@@ -56,17 +56,16 @@ def composite(factors: Mapping[str, pd.DataFrame], in_use: Sequence[str]) -> pd.
 
 
 def rank_descending(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rank of each industry on its date, 1 = highest, unique; <NA> where the score is missing (Int16, columns sorted).
+    """Rank of each industry on its date, 1 = highest, unique; NaN where the score is missing (columns sorted).
 
     Equal scores are ranked by industry code, ascending.
     """
-    return scores.sort_index(axis=1).rank(axis=1, method="first", ascending=False).astype("Int16")
+    return scores.sort_index(axis=1).rank(axis=1, method="first", ascending=False)
 
 
 def select_top(ranks: pd.DataFrame, n: int) -> pd.DataFrame:
     """True for the `n` best ranks of each date (bool); fewer where fewer industries have a rank."""
-    # as floats, where a comparison with a missing rank is plainly False
-    return ranks.astype(float).le(n)
+    return pd.DataFrame(ranks.to_numpy() <= n, ranks.index, ranks.columns)
 
 
 def above_median_flags(values: pd.DataFrame) -> pd.DataFrame:
@@ -93,6 +92,5 @@ def quintiles(values: pd.DataFrame, groups: int = 5) -> pd.DataFrame:
         raise ValueError(f"at least one group is needed, got {groups}")
     ranks = rank_descending(values)
     known = ranks.count(axis=1)
-    # whole numbers throughout: a rounded quotient could push an industry over the edge of its group
-    from_below = ranks.rsub(known, axis=0).astype("Int32")
-    return (from_below.mul(groups).floordiv(known.astype("Int32"), axis=0) + 1).astype("Int8")
+    # of whole numbers, even as floats: a rounded quotient could push an industry over the edge of its group
+    return (ranks.rsub(known, axis=0).mul(groups).floordiv(known, axis=0) + 1).astype("Int8")

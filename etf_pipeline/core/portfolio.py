@@ -21,7 +21,6 @@ def top_weights(
     nothing and is 0 throughout, as it is in the published holdings.
     """
     _, ranks = composite_and_rank(scores, in_use)
-    ranks = ranks.astype(float)  # once for all of `top_n`
     published = ~withheld(scores, in_use, missing_limit).reindex(ranks.index).to_numpy()
     weights = {}
     for n in top_n:
