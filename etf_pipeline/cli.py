@@ -29,6 +29,7 @@ from etf_pipeline.checks import suites
 from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources import dbt
 from etf_pipeline.resources.lake import Lake, LakeError, atomic_path
+from etf_pipeline.resources.memory import give_back_freed_memory, keep_freed_memory
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment, SettingsError
 from etf_pipeline.sources.base import NotAvailable, SourceError
@@ -170,6 +171,7 @@ def run(
         with _clear_errors():
             _run_as_of(lake, as_of, scheme, end, overrides, research)
         return
+    keep_freed_memory()
     with _clear_errors(), suites.started_early(), dbt.started_early(), _research_started_early(research):
         began = time.monotonic()
         deployment = _deployment(lake, source, data, scheme, start, end, overrides)
@@ -177,6 +179,7 @@ def run(
         parameters = pipeline.parameters
         with console.status(f"Checking the data of source {deployment.source} …"):
             notes = pipeline.source_notes
+        give_back_freed_memory()
         first, last = pipeline.span
         console.print(f"Source [bold]{pipeline.source.label}[/], {first} … {last}, settings {parameters.hash}")
         for dataset, note in notes.items():

@@ -57,10 +57,11 @@ def _write(workbook: Workbook) -> Iterator[Path]:
     yield workbook.path
 
 
-bootstrap_bands: Early[Sequence[Resampled], tuple[float, float]] = Early(_import_bootstrap, _bands)
+# wanted last of all that is started early
+bootstrap_bands: Early[Sequence[Resampled], tuple[float, float]] = Early(_import_bootstrap, _bands, niceness=19)
 """Bands of `bootstrap_band`, one after another."""
 
-report_workbook: Early[Workbook, Path] = Early(_import_reports, _write)
+report_workbook: Early[Workbook, Path] = Early(_import_reports, _write, niceness=19)
 """The report's Excel file, written."""
 
 

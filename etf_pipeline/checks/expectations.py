@@ -7,7 +7,7 @@ ingest only the files of the current year are.
 """
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from etf_pipeline.resources.lake import Lake, rows_in
 from etf_pipeline.resources.pipeline import Pipeline
 
 NAME = "expectations"
+_ROWS_TOGETHER = 2_500_000
+"""More are judged in parts, at once and in less memory."""
 
 
 def expectation_checks() -> list[dg.AssetChecksDefinition]:
@@ -69,8 +71,21 @@ def begin(lake: Lake, dataset: Dataset) -> None:
         _Stored(dataset, lake, _rules_digest()).begin()
 
 
-_begun: dict[tuple[tuple[Path, str], ...], Future[list[suites.Judgement]]] = {}
+_begun: dict[tuple[tuple[Path, str], ...], list[Future[list[suites.Judgement]]]] = {}
 """Judgements that were begun and nobody asked for yet, by files with their digests."""
+
+
+def _of_few_rows(files: Sequence[Path]) -> list[list[Path]]:
+    """The files in order, in groups of no more rows than are well judged together, or of one file."""
+    groups: list[list[Path]] = []
+    rows = 0
+    for file in files:
+        rows += rows_in([file])
+        if not groups or rows > _ROWS_TOGETHER:
+            groups.append([])
+            rows = rows_in([file])
+        groups[-1].append(file)
+    return groups
 
 
 def _rules_digest() -> str:
@@ -98,7 +113,15 @@ class _Stored:
     def begin(self) -> None:
         """Have the changed files judged, unless these very files are already."""
         if self._key and self._key not in _begun:
-            _begun[self._key] = suites.begin(self._lake, self._dataset, self.changed)
+            parts = _of_few_rows(self.changed)
+            _begun[self._key] = [suites.begin(self._lake, self._dataset, files) for files in parts]
+
+    def _judgement(self) -> suites.Judgement:
+        judgements = [part.result()[0] for part in _begun.pop(self._key)]
+        if len(judgements) > 1 and any(judgement.failed for judgement in judgements):
+            # what is told is told of all files together
+            return suites.begin(self._lake, self._dataset, self.changed).result()[0]
+        return judgements[0]
 
     def result(self) -> dg.AssetCheckResult:
         """The check's result, once the changed files are judged."""
@@ -117,7 +140,7 @@ class _Stored:
         }
         if not self.changed:
             return self._result(True, metadata)
-        [judgement] = _begun.pop(self._key).result()
+        judgement = self._judgement()
         metadata |= {"expectations": judgement.expectations, "failed_expectations": len(judgement.failed)}
         if judgement.failed:
             metadata["failed"] = markdown(pd.DataFrame(judgement.failed))

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NoReturn, TypeVar
 
-_NICENESS = 10
-"""What nobody waits for yet gives way to what somebody does."""
+from etf_pipeline.resources.memory import give_back_freed_memory
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -24,13 +24,18 @@ class Early(Generic[Argument, Result]):
     """`work` that processes started early do, or this one where none were; `at_once` pieces of it at a time.
 
     Such a process is forked from this one, runs `prepare` until a call comes, and answers one call after another. It
-    is gone with this process, however that ends.
+    is gone with this process, however that ends. As nobody waits for it yet, `prepare` gives way to others: the more,
+    the larger its `niceness`.
     """
 
     def __init__(
-        self, prepare: Callable[[], object], work: Callable[[Argument], Iterable[Result]], at_once: int = 1
+        self,
+        prepare: Callable[[], object],
+        work: Callable[[Argument], Iterable[Result]],
+        at_once: int = 1,
+        niceness: int = 10,
     ) -> None:
-        self._prepare = prepare
+        self._prepare = partial(_gently, prepare, niceness)
         self._work = work
         self._at_once = at_once
         self._idle: list[_Helper[Argument, Result]] = []
@@ -159,15 +164,19 @@ def _help(
     os.dup2(nowhere, 2)
     failure = None
     try:
-        # in a thread, since niceness is a thread's on Linux, and cannot be taken back
-        with ThreadPoolExecutor(1, initializer=os.nice, initargs=(_NICENESS,)) as pool:
-            pool.submit(prepare).result()
+        prepare()
     except Exception as error:
         failure = error
     for own in theres[1:]:
         if os.fork() == 0:
             _serve(own, theres, work, failure)
     _serve(theres[0], theres, work, failure)
+
+
+def _gently(prepare: Callable[[], object], niceness: int) -> None:
+    # in a thread, since niceness is a thread's on Linux, and cannot be taken back
+    with ThreadPoolExecutor(1, initializer=os.nice, initargs=(niceness,)) as pool:
+        pool.submit(prepare).result()
 
 
 def _serve(
@@ -189,6 +198,7 @@ def _serve(
             own.send((None, error))
         else:
             own.send(None)
+        give_back_freed_memory()
 
 
 def _receive(own: Connection, asked: "queue.SimpleQueue[Any]") -> None:

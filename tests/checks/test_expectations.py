@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etf_pipeline.assets.raw import raw_assets
-from etf_pipeline.checks import expectations
+from etf_pipeline.checks import expectations, suites
 from etf_pipeline.checks.expectations import expectation_checks
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import Pipeline
@@ -219,3 +219,31 @@ def test_what_passed_is_not_judged_again_until_it_changes(
     # other rules: nothing that is remembered counts
     monkeypatch.setattr(expectations, "_rules_digest", lambda: "other rules")
     assert _changed(by_dataset(pipeline, "etf_share"), "etf_share") == len(pipeline.lake.raw_files(dataset))
+
+
+def test_in_parts_the_same_is_told_as_together(
+    lake_copy: Callable[[], Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> list[dict[str, object]]:
+        shutil.rmtree(pipeline.lake.root / "build" / "passed", ignore_errors=True)
+        results = by_dataset(pipeline, *names)
+        return [{"passed": results[name].passed, **results[name].metadata} for name in names]
+
+    pipeline, names = lake_copy(), ("etf_share", "etf_nav")
+    for name in names:
+        (file,) = pipeline.lake.raw_files(CONTRACT[name])
+        rows = pq.read_table(file)
+        pq.write_table(rows.slice(0, 7), file.with_name("2024.parquet"))
+        pq.write_table(rows.slice(7), file)
+    tamper(pipeline.lake.raw_files(CONTRACT["etf_share"])[1], put("shares", -1.0))
+    together = told()
+    assert [one["passed"] for one in together] == [False, True]
+    judged: list[int] = []
+    monkeypatch.setattr(expectations, "_ROWS_TOGETHER", 1)
+    monkeypatch.setattr(
+        suites, "_validate", lambda dataset, frame, known=suites._validate: judged.append(1) or known(dataset, frame)
+    )
+    assert told() == together
+    # each file by itself, and those of the dataset with failures once more
+    assert len(judged) == 2 + 2 + 1
+    assert by_dataset(pipeline, "etf_nav")["etf_nav"].metadata["files_changed_since_they_passed"].value == 0
