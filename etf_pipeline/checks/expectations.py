@@ -78,13 +78,14 @@ _begun: dict[tuple[tuple[Path, str], ...], list[Future[list[suites.Judgement]]]]
 def _of_few_rows(files: Sequence[Path]) -> list[list[Path]]:
     """The files in order, in groups of no more rows than are well judged together, or of one file."""
     groups: list[list[Path]] = []
-    rows = 0
+    together = 0
     for file in files:
-        rows += rows_in([file])
-        if not groups or rows > _ROWS_TOGETHER:
+        rows = rows_in([file])
+        if not groups or together + rows > _ROWS_TOGETHER:
             groups.append([])
-            rows = rows_in([file])
+            together = 0
         groups[-1].append(file)
+        together += rows
     return groups
 
 

@@ -14,7 +14,6 @@ one and a killed process leaves nothing half-written. A file whose content would
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -33,6 +32,7 @@ import pyarrow.parquet as pq
 
 from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.resources.archive import rows_as_of, with_record
+from etf_pipeline.resources.digests import digest_of
 
 CATALOGUE = "etf.duckdb"
 _LAYOUT = 1
@@ -425,14 +425,13 @@ def _make_views(catalogue: Path, kept: Mapping[str, list[str]], views: Mapping[s
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         for name in kept.keys() - views.keys():
             connection.execute(f"DROP VIEW IF EXISTS {name}")
-        for name, (files, columns) in views.items():
-            if kept.get(name) != [files, columns]:
-                _create_view(connection, name, [Path(files)])
+        for name, view in views.items():
+            if kept.get(name) != view:
+                _create_view(connection, name, [Path(view[0])])
 
 
 def _columns_digest(file: Path) -> str:
-    columns = pq.read_schema(file).remove_metadata().to_string(show_field_metadata=False)
-    return hashlib.sha256(columns.encode()).hexdigest()
+    return digest_of(pq.read_schema(file).remove_metadata().to_string(show_field_metadata=False))
 
 
 def _scan(files: list[Path]) -> str:
