@@ -1,6 +1,5 @@
 """A dbt command: what it tells, here and from a process of its own, and that breaking it off leaves nothing behind."""
 
-import multiprocessing
 import sys
 import threading
 from multiprocessing.connection import Connection as Pipe
@@ -16,6 +15,7 @@ from etf_pipeline.resources.dbt import DbtCommand, DbtError, started_early
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
 from tests.dbt.warehouse import open_warehouse, write_frames
+from tests.processes import told_by_a_process
 from tests.sources.folder import valid_frames
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt")]
@@ -99,13 +99,7 @@ def _by_a_process_started_early(lake: Path, tell: Pipe) -> None:
 
 
 def test_a_process_of_its_own_tells_the_same(pipeline: Pipeline, capfd: pytest.CaptureFixture[str]) -> None:
-    here, there = multiprocessing.Pipe()
-    # from a process without threads, which that of the tests may have
-    spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=_by_a_process_started_early, args=(pipeline.lake.root, there))
-    process.start()
-    told, results, was_imported = here.recv()
-    process.join()
+    told, results, was_imported = told_by_a_process(_by_a_process_started_early, pipeline.lake.root)
     statuses = {node.unique_id.rpartition(".")[2]: node.status for node in results}
     assert statuses.pop("stg_etf__share") == "error"
     assert set(statuses.values()) == {"success"}

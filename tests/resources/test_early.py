@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from etf_pipeline.resources.early import Early, _Helper, _start
+from tests.processes import told_by_a_process
 
 WAITED_SECONDS = 30
 
@@ -126,7 +127,7 @@ def test_it_can_be_ended_without_a_call() -> None:
 
 
 def test_it_ends_when_its_answers_are_no_longer_wanted() -> None:
-    pid, _, running = _in_a_process_of_its_own(_broken_off)
+    pid, _, running = told_by_a_process(_broken_off)
     assert running
     wait_for_the_end(pid)
 
@@ -134,16 +135,6 @@ def test_it_ends_when_its_answers_are_no_longer_wanted() -> None:
 def test_one_that_was_ended_is_told() -> None:
     with pytest.raises(RuntimeError, match="has ended, or was ended"):
         list(helper(nothing, end).call("this"))
-
-
-def _in_a_process_of_its_own(told: Callable[[Connection], None]) -> Any:
-    """What is told from a process without threads, which that of the tests may have."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=told, args=(there,))
-    process.start()
-    answer = here.recv()
-    process.join()
-    return answer
 
 
 def _broken_off(tell: Connection) -> None:
@@ -170,7 +161,7 @@ def _started(tell: Connection) -> None:
 
 
 def test_those_started_early_answer_one_call_after_another_and_one_prepared_for_all() -> None:
-    answers, here, itself = _in_a_process_of_its_own(_started)
+    answers, here, itself = told_by_a_process(_started)
     assert [word for word, _, _ in answers] == ["ONCE", "AGAIN", "MORE", "STILL"]
     (prepared_by,) = {by for _, by, _ in answers}
     pids = {pid for _, _, pid in answers}
@@ -194,7 +185,7 @@ def _begun(tell: Connection) -> None:
 
 def test_what_is_begun_waits_for_one_that_is_idle_and_not_for_the_end() -> None:
     began = time.monotonic()
-    refused, pids, cancelled = _in_a_process_of_its_own(_begun)
+    refused, pids, cancelled = told_by_a_process(_begun)
     assert time.monotonic() - began < WAITED_SECONDS
     assert refused == "nothing asked"
     assert len(set(pids)) == 2

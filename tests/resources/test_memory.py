@@ -1,7 +1,6 @@
 """What was freed is used again: the system has to hand out next to no page a second time."""
 
 import ctypes
-import multiprocessing
 import resource
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from etf_pipeline.resources.memory import give_back_freed_memory, keep_freed_memory
+from tests.processes import told_by_a_process
 
 PAGE = resource.getpagesize()
 SIZE = 80_000_000
@@ -35,11 +35,7 @@ def _measured(tell: Connection) -> None:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
 def test_memory_is_kept_until_it_is_given_back() -> None:
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_measured, args=(there,))
-    process.start()
-    first, second, third, pool = here.recv()
-    process.join()
+    first, second, third, pool = told_by_a_process(_measured)
     pages = SIZE // PAGE
     assert pool == "system"
     assert first == pytest.approx(pages, rel=0.1)
