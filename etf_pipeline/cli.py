@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import errno
-import json
 import logging
 import os
 import sys
@@ -28,9 +27,10 @@ from etf_pipeline.assets import beside
 from etf_pipeline.checks import suites
 from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources import dbt
-from etf_pipeline.resources.lake import Lake, LakeError, atomic_path
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.memory import give_back_freed_memory, keep_freed_memory
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import DamagedFile, LakeError, atomic_path, read_json, write_json
 from etf_pipeline.settings import Deployment, SettingsError
 from etf_pipeline.sources.base import NotAvailable, SourceError
 
@@ -68,8 +68,9 @@ def _existing(folder: Path) -> Lake:
 
 
 def _remembered(lake: Path) -> dict[str, Any]:
+    """How the lake was filled, with the gateways of now; nothing where that is not known."""
     path = lake / "deployment.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {**read_json(path), "gateways": Deployment.from_env().gateways} if path.exists() else {}
 
 
 def _remember(deployment: Deployment) -> None:
@@ -79,8 +80,8 @@ def _remember(deployment: Deployment) -> None:
         first = Deployment.model_validate(earlier).start
         start = min(first, deployment.start) if first and deployment.start else None
         deployment = deployment.model_copy(update={"start": start})
-    with atomic_path(deployment.lake / "deployment.json") as temporary:
-        temporary.write_text(deployment.model_dump_json(indent=1), encoding="utf-8")
+    settings = deployment.model_dump(mode="json", exclude={"gateways"})
+    write_json(deployment.lake / "deployment.json", settings, private=True)
 
 
 def _deployment(
@@ -121,6 +122,10 @@ def _clear_errors() -> Any:
         console.print(str(error), markup=False)
         raise typer.Exit(1) from error
     except Exception as error:
+        if _is_damaged_database(error):
+            console.print("[bold red]Dagster's records of runs are damaged.[/] ", end="")
+            console.print("`etf-pipeline doctor --fix` sets them aside; no data are lost.", markup=False)
+            raise typer.Exit(1) from error
         if not _is_full_disk(error):
             raise
         console.print(
@@ -128,6 +133,15 @@ def _clear_errors() -> Any:
         )
         console.print("no file is half-written, and what was published before stays.")
         raise typer.Exit(1) from error
+
+
+def _is_damaged_database(error: BaseException | None) -> bool:
+    """Whether SQLite, in which Dagster keeps its records, found a file that is none of its own, or no longer."""
+    while error:
+        if any(words in str(error) for words in ("file is not a database", "disk image is malformed")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_full_disk(error: BaseException | None) -> bool:
@@ -247,6 +261,19 @@ def check(lake: LakeDir = Path("lake")) -> None:
 
 
 @app.command()
+def rebind(source: Source = None, data: Data = None, lake: LakeDir = Path("lake")) -> None:
+    """Say anew which source and folder a lake is of: its folder has moved, or lake.json is damaged or gone."""
+    with _clear_errors():
+        pipeline = Pipeline(_deployment(lake, source, data, None, None, None, None))
+        if not pipeline.lake.root.exists():
+            raise LakeError(f"no lake at {pipeline.lake.root}")
+        pipeline.lake.rebind(pipeline.source.label, pipeline.deployment.data)
+        remembered = {**_remembered(lake), "source": pipeline.deployment.source, "data": pipeline.deployment.data}
+        _remember(Deployment.model_validate({**remembered, "lake": pipeline.lake.root}))
+    console.print(f"Lake {pipeline.lake.root} is of {pipeline.source.label}", markup=False)
+
+
+@app.command()
 def where(lake: LakeDir = Path("lake")) -> None:
     """Print the path of the catalogue, a DuckDB file of views over the published tables."""
     with _clear_errors():
@@ -329,17 +356,30 @@ def doctor(
     lake: LakeDir = Path("lake"),
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without losing anything.")] = False,
     days: Annotated[int | None, typer.Option(min=1, help="Runs older than this leave the run log.")] = None,
+    give_up: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Go on without this file of the archive or the ledger, damaged or gone."),
+    ] = None,
     test_message: Annotated[bool, typer.Option("--test-message", help="Send a message through every channel.")] = False,
 ) -> None:
     """Look for what is wrong with a lake and say what to do; exit code 1 if something needs to be done."""
-    from etf_pipeline.doctor import examine, send_test_message
+    from etf_pipeline.doctor import Finding, examine, send_test_message
+    from etf_pipeline.resources.storage import advice
 
     with _clear_errors():
-        deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
+        if give_up:
+            _existing(lake).give_up(give_up)
+        forgotten = []
+        try:
+            remembered = _remembered(lake)
+        except DamagedFile as error:
+            remembered = {}
+            forgotten = [Finding("action", "deployment.json", f"damaged: {error.found}", advice(error.path))]
+        deployment = Deployment.model_validate({**remembered, "lake": _existing(lake).root})
         parameters = deployment.load_parameters()
         if days:
             parameters = parameters.model_copy(update={"run_log_days": days})
-        findings = examine(Lake(deployment.lake), parameters, date.today(), fix=fix)
+        findings = forgotten + examine(Lake(deployment.lake), parameters, date.today(), fix=fix)
         if test_message:
             findings += send_test_message(deployment.lake)
     colours = {"ok": "green", "note": "dim", "action": "bold red", "fixed": "yellow"}

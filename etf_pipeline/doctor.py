@@ -3,12 +3,15 @@
 Here: the state of files, catalogue and run log. Not here: whether the data are right; `etf-pipeline check` judges that.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -16,13 +19,14 @@ from typing import Any, Literal
 
 import duckdb
 import pandas as pd
-import pyarrow.parquet as pq
 
 from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_between
 from etf_pipeline.notify import VARIABLE, Message, Notifier
 from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.storage import advice, damage, open_table, quoted, read_table, set_aside
 from etf_pipeline.settings import Parameters
+from etf_pipeline.sources.responses import SUFFIX, is_damaged
 
 Level = Literal["ok", "note", "action", "fixed"]
 
@@ -33,6 +37,7 @@ _JUDGED_MONTHS = 12
 _FREE_BYTES = 2 * 1024**3
 _CALENDAR_DAYS = 45
 _SHOWN = 5
+_FILES_AT_ONCE = 2
 _PACKAGES = ("dagster", "dbt-core", "dbt-duckdb", "duckdb", "apprise")
 
 
@@ -55,7 +60,9 @@ def examine(lake: Lake, parameters: Parameters, today: date, *, fix: bool = Fals
     lake.source_label  # noqa: B018 - raises where there is no lake
     return [
         *temporary_files(lake, fix=fix),
+        *stored_files(lake, fix=fix),
         *catalogue(lake, fix=fix),
+        *warehouse(lake, fix=fix),
         *settings(lake, parameters),
         *holes(lake),
         *disk(lake),
@@ -103,6 +110,65 @@ def _process_lives(pid: int, since: float) -> bool:
     return started <= since + 1
 
 
+def stored_files(lake: Lake, *, fix: bool) -> Iterator[Finding]:
+    """Every file of raw data, archive, ledger and results, and every stored response, is what was written."""
+    files = lake.parquet_files()
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        damaged = [error for error in pool.map(damage, files) if error]
+    answers = sorted((lake.root / "responses").rglob(f"[!.]*{SUFFIX}"))
+    damaged_answers = [path for path in answers if is_damaged(path)]
+    gone = lake.gone()
+    if not (damaged or damaged_answers or gone):
+        yield Finding("ok", "stored files", f"{len(files) + len(answers)}, all as they were written")
+    for error in damaged:
+        name = str(error.path.relative_to(lake.root))
+        if fix and error.path.is_relative_to(lake.root / "raw"):
+            set_aside(error.path)
+            found, what = f"damaged ({error.found}), and set aside", _AGAIN.format(lake=quoted(lake.root))
+            yield Finding("action", name, found, what)
+        else:
+            yield Finding("action", name, f"damaged: {error.found}", advice(error.path))
+    for path in gone:
+        again = path.is_relative_to(lake.root / "raw")
+        what = _AGAIN.format(lake=quoted(lake.root)) if again else advice(path)
+        yield Finding("action", str(path.relative_to(lake.root)), "gone", what)
+    if damaged_answers:
+        if fix:
+            for path in damaged_answers:
+                path.unlink()
+        found = f"{len(damaged_answers)} damaged: {_some([str(p.relative_to(lake.root)) for p in damaged_answers])}"
+        yield _mended("stored responses", found, "doctor --fix removes them; they are asked for again", fix)
+
+
+_AGAIN = "ingest its partitions again in one go, as `etf-pipeline run --lake {lake}` does, or restore it from a backup"
+
+
+def warehouse(lake: Lake, *, fix: bool) -> Iterator[Finding]:
+    """The private database is readable to its last block: DuckDB keeps a checksum of each."""
+    if not lake.warehouse.exists():
+        yield Finding("ok", "warehouse", "none yet")
+        return
+    try:
+        with duckdb.connect(lake.warehouse, read_only=True) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            names = connection.sql("SELECT format('{}.{}', schema_name, table_name) FROM duckdb_tables()").fetchall()
+            for (name,) in names:
+                connection.table(name).aggregate("bit_xor(hash(COLUMNS(*)))").fetchall()
+    except duckdb.Error as error:
+        if "lock" in str(error):
+            yield Finding("note", "warehouse", "a run is at work on it")
+            return
+        if fix:
+            lake.remove_warehouse()
+        yield _mended("warehouse", _first_line(error), "doctor --fix removes it; the next run builds it anew", fix)
+    else:
+        yield Finding("ok", "warehouse", f"{len(names)} tables, all readable")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
+
+
 def catalogue(lake: Lake, *, fix: bool) -> Iterator[Finding]:
     """The catalogue has a working view of every published table and every raw dataset, with the columns of today."""
     problems = _catalogue_problems(lake)
@@ -131,9 +197,9 @@ def _catalogue_problems(lake: Lake) -> list[str]:
                 try:
                     connection.execute(f"SELECT * FROM {view} LIMIT 0")
                 except duckdb.Error as error:
-                    problems.append(f"{view} is broken ({str(error).splitlines()[0][:100]})")
+                    problems.append(f"{view} is broken ({_first_line(error)})")
     except duckdb.Error as error:
-        return [f"cannot be opened ({str(error).splitlines()[0][:100]})"]
+        return [f"cannot be opened ({_first_line(error)})"]
     wanted = {f"main.{table}" for table in lake.published_tables()}
     wanted |= {f"raw.{d.name}" for d in load_contract().values() if lake.raw_files(d)}
     return problems + [f"older than {name}, which it lacks" for name in sorted(wanted - views)]
@@ -144,7 +210,9 @@ def settings(lake: Lake, parameters: Parameters) -> Iterator[Finding]:
     stale = {}
     for table in lake.published_tables():
         for file in lake.published_files(table):
-            metadata = pq.read_schema(file).metadata or {}
+            if damage(file):
+                continue
+            metadata = open_table(file).schema_arrow.metadata or {}
             made_with = metadata.get(b"settings_hash", b"none").decode()
             if made_with != parameters.hash:
                 stale[table] = made_with
@@ -165,7 +233,10 @@ def holes(lake: Lake) -> Iterator[Finding]:
     for dataset in load_contract().values():
         if not dataset.required or dataset.date_column is None:
             continue
-        if not lake.raw_files(dataset):
+        files = lake.raw_files(dataset)
+        if any(damage(path) for path in files):
+            continue  # which is said of these files
+        if not files:
             yield Finding("action", f"raw {dataset.name}", "not in the lake", "ingest it: it is required")
             continue
         yield _hole(dataset, _days(lake, dataset))
@@ -174,7 +245,7 @@ def holes(lake: Lake) -> Iterator[Finding]:
 def _days(lake: Lake, dataset: Dataset) -> pd.DatetimeIndex:
     column = dataset.date_column
     assert column is not None
-    parts = [pq.read_table(path, columns=[column])[column].unique().to_pandas() for path in lake.raw_files(dataset)]
+    parts = [read_table(path, columns=[column])[column].unique().to_pandas() for path in lake.raw_files(dataset)]
     return pd.DatetimeIndex(pd.to_datetime(pd.concat(parts))).unique().sort_values()
 
 
@@ -222,12 +293,33 @@ def run_log(lake: Lake, days: int, *, fix: bool) -> Iterator[Finding]:
     if not (home / "dagster.yaml").exists():
         yield Finding("ok", "run log", "none yet")
         return
+    if broken := [path for path in sorted(home.rglob("*.db")) if not _is_sound_sqlite(path)]:
+        if fix:
+            for path in broken:
+                path.replace(path.with_name(f"{path.name}.damaged"))
+                for beside in ("-wal", "-shm"):
+                    path.with_name(path.name + beside).unlink(missing_ok=True)
+        found = f"{len(broken)} damaged: {_some([str(path.relative_to(lake.root)) for path in broken])}"
+        what = "doctor --fix sets them aside; what Dagster remembers of runs begins anew, and no data are lost"
+        yield _mended("run log", found, what, fix)
+        return
     import dagster as dg
 
     os.environ["DAGSTER_HOME"] = str(home)
     with dg.DagsterInstance.get() as instance:
         yield _dead_runs(instance, fix)
         yield _old_runs(instance, home, days, fix)
+
+
+def _is_sound_sqlite(path: Path) -> bool:
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError as error:
+        # somebody writes, or this account may not: neither says anything of the file
+        return "locked" in str(error) or "open" in str(error) or "readonly" in str(error)
+    except sqlite3.DatabaseError:
+        return False
 
 
 def _dead_runs(instance: Any, fix: bool) -> Finding:

@@ -133,7 +133,8 @@ class Deployment(BaseModel):
     """Where data comes from and goes to: source, data folder, lake, and the days to cover.
 
     `start` and `end` default to the span of the source. `parameters` are overrides by name. `gateways` are base URLs
-    that stand in for hosts of source akshare, such as a cache: host to URL.
+    that stand in for hosts of source akshare, such as a cache: host to URL. They may hold passwords, so that they come
+    from the environment alone and no file keeps them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -158,8 +159,12 @@ class Deployment(BaseModel):
         try:
             given |= {name: json.loads(given[name]) for name in ("parameters", "gateways") if name in given}
             return cls.model_validate(given)
-        except (ValidationError, json.JSONDecodeError) as error:
+        except json.JSONDecodeError as error:
             raise SettingsError(f"environment ({', '.join(names[n] for n in given)}): {error}") from error
+        except ValidationError as error:
+            # without the values, of which a gateway's may hold a password
+            problems = "; ".join(f"{names[str(e['loc'][0])]}: {e['msg']}" for e in error.errors())
+            raise SettingsError(f"environment: {problems}") from None
 
     def to_env(self) -> dict[str, str]:
         """Environment variables from which `from_env` makes an equal deployment."""

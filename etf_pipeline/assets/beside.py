@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from etf_pipeline.resources.early import Early
-from etf_pipeline.resources.lake import Lake, atomic_path
+from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.storage import atomic_path
 from etf_pipeline.settings import Parameters
 
 

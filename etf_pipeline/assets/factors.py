@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core import rsi
@@ -30,6 +29,7 @@ from etf_pipeline.core.factors import (
 from etf_pipeline.core.regime import style_regime as regime_of
 from etf_pipeline.resources.digests import chained_digests, digest_of
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import read_table, rows_in
 from etf_pipeline.settings import FACTORS
 from etf_pipeline.tables import ACTIVE_HOLDINGS, FACTOR_SCORES, STYLE_REGIME, Table
 from etf_pipeline.tables import etf_daily as etf_daily_table
@@ -87,11 +87,11 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     if not flow_years:
         return publish(pipeline, table, pd.DataFrame(columns=list(table.columns)))
     wilder = pa.array(_rsi(flow, p.rsi_periods), from_pandas=True)
-    ends = np.cumsum([pq.read_metadata(path).num_rows for path in flow_years.values()])
+    ends = np.cumsum([rows_in([path]) for path in flow_years.values()])
 
     def rows_of(year: int, end: int) -> pa.Table:
         # millions of rows, whose texts pandas would take seconds to read and to write
-        rows = pq.read_table(flow_years[year])
+        rows = read_table(flow_years[year])
         return table.from_arrow(rows.append_column(rsi_name, wilder.slice(end - len(rows), len(rows))))
 
     rules = digest_of(Path(__file__), Path(rsi.__file__), p.hash, str(table.schema))
@@ -108,7 +108,7 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     lake.build_catalogue()
     return _described(
         pipeline,
-        pq.read_table(lake.published_files(table.name)[-1]),
+        read_table(lake.published_files(table.name)[-1]),
         len(flow),
         etfs=pc.count_distinct(flow["etf_code"]).as_py(),
         years_made_anew=[year for year, rows in years.items() if rows],

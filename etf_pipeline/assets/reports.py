@@ -5,8 +5,8 @@ import base64
 import dagster as dg
 
 from etf_pipeline.assets.beside import Workbook, report_workbook
-from etf_pipeline.resources.lake import atomic_path
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import atomic_path
 from etf_pipeline.tables import ANALYTICS_TABLES
 
 GROUP = "reports"

@@ -14,8 +14,8 @@ from etf_pipeline.core.calendar import rebalance_dates as dates_between
 from etf_pipeline.core.ledger import differing_dates, new_versions
 from etf_pipeline.partitions import rebalance_partitions
 from etf_pipeline.resources.archive import revisions
-from etf_pipeline.resources.lake import exclusive_lock
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import exclusive_lock
 from etf_pipeline.settings import Parameters
 from etf_pipeline.tables import HOLDINGS_LEDGER, REBALANCE_DATES, STRATEGY_HOLDINGS
 

@@ -22,8 +22,9 @@ from dagster_dbt.asset_utils import (
 from etf_pipeline.resources import increment
 from etf_pipeline.resources.dbt import DbtCommand, NodeResult, load_manifest
 from etf_pipeline.resources.increment import Window
-from etf_pipeline.resources.lake import exclusive_lock
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import damage, exclusive_lock
 
 SQL_UNIT_TESTS = "sql_unit_tests"
 
@@ -89,7 +90,7 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
         dg.AssetMaterialization | dg.Output | dg.AssetCheckResult | dg.AssetObservation | dg.AssetCheckEvaluation
     ]:
         lake = pipeline.lake
-        with _warehouse(pipeline):
+        with _warehouse(pipeline), _made_anew_if_corrupt(lake):
             arguments = ["build", "--exclude-resource-type", "unit_test", *_selection(context, manifest)]
             window = None
             if context.selected_asset_keys:
@@ -186,9 +187,33 @@ def _warehouse(pipeline: Pipeline) -> Iterator[None]:
     lake = pipeline.lake
     # one build at a time, whoever started it: a lock of the system, since a pool keeps the slot of a killed run
     with exclusive_lock(lake.warehouse.with_suffix(".lock")):
-        with _connect_when_free(lake.warehouse) as connection:
+        with _open(lake) as connection:
             lake.create_raw_views(connection, pipeline.deployment.end)
         yield
+
+
+@contextlib.contextmanager
+def _made_anew_if_corrupt(lake: Lake) -> Iterator[None]:
+    """Once a block of the private database is not what was written, as DuckDB's checksums tell, all is built anew."""
+    try:
+        yield
+    except (duckdb.Error, dg.Failure) as error:
+        told = f"{error} {error.metadata if isinstance(error, dg.Failure) else ''}"
+        if "Corrupt database file" not in told:
+            raise
+        lake.remove_warehouse()
+        raise dg.RetryRequested(max_retries=1) from error
+
+
+def _open(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """The private database; one that is no database, or a damaged one, gives way to an empty one."""
+    try:
+        return _connect_when_free(lake.warehouse)
+    except duckdb.Error as error:
+        if "lock" in str(error):
+            raise
+        lake.remove_warehouse()
+        return duckdb.connect(lake.warehouse)
 
 
 def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:
@@ -213,13 +238,14 @@ def _publish(
     """Publish a mart; of one that keeps its rows from before the window only the years from then on."""
     lake, name, settings_hash = pipeline.lake, node["name"], pipeline.parameters.hash
     order = ", ".join(node["config"]["meta"]["key"])
+    present = lake.published_years(name)
 
     def rows(where: str) -> pa.Table:
         with connection.cursor() as cursor:
             return cursor.sql(f"SELECT * FROM {node['alias']} WHERE {where} ORDER BY {order}").to_arrow_table()
 
     def rows_of(year: int) -> Callable[[], pa.Table] | None:
-        if window and year < window.computed_from.year and year in lake.published_years(name):
+        if window and year < window.computed_from.year and year in present and not damage(present[year]):
             return None
         return lambda: rows(f"{day} BETWEEN DATE '{year}-01-01' AND DATE '{year}-12-31'")
 

@@ -16,8 +16,8 @@ from etf_pipeline.checks.passed import Passed
 from etf_pipeline.checks.verdict import WARN, markdown, published, query, verdict
 from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.digests import chained_digests, digest_of
-from etf_pipeline.resources.lake import rows_in
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import rows_in
 
 _WITH_INDUSTRY = ("constituents", "stale weights")
 _REACH_AN_INDUSTRY = (*_WITH_INDUSTRY, "theme")

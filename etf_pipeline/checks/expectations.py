@@ -14,15 +14,15 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
-import pyarrow.parquet as pq
 
 from etf_pipeline.checks import suites
 from etf_pipeline.checks.passed import Passed
 from etf_pipeline.checks.verdict import ERROR, WARN, markdown
 from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.resources.digests import digest_of
-from etf_pipeline.resources.lake import Lake, rows_in
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import open_table, rows_in
 
 NAME = "expectations"
 _ROWS_TOGETHER = 2_500_000
@@ -103,7 +103,7 @@ class _Stored:
         self._odd = [
             f"{file.name}: {text}"
             for file in self._files
-            for text in _schema_differences(dataset, pq.read_schema(file))
+            for text in _schema_differences(dataset, open_table(file).schema_arrow)
         ]
         digests = {file: digest_of(rules, file) for file in self._files}
         self._passed = Passed(lake, f"{NAME}.{dataset.name}", digests)

@@ -4,11 +4,11 @@ Here: which these are, in the lake's folder `build`; whoever deletes it only has
 Not here: what a check has to look at besides a file itself, which it puts into the file's digest.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from etf_pipeline.resources.lake import Lake, atomic_path
+from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.storage import kept_json, write_json
 
 
 class Passed:
@@ -22,7 +22,7 @@ class Passed:
         self._lake = lake
         self._path = lake.root / "build" / "passed" / f"{check}.json"
         self._digests = digests
-        self._stored: dict[str, str] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._stored: dict[str, str] = kept_json(self._path)
 
     def changed(self) -> list[Path]:
         """Files that have not passed as they are."""
@@ -31,8 +31,7 @@ class Passed:
     def record(self, files: Iterable[Path]) -> None:
         """These files passed."""
         self._stored |= {self._name(file): self._digests[file] for file in files}
-        with atomic_path(self._path) as temporary:
-            temporary.write_text(json.dumps(self._stored, indent=0, sort_keys=True))
+        write_json(self._path, dict(sorted(self._stored.items())), indent=0)
 
     def _name(self, file: Path) -> str:
         return str(file.relative_to(self._lake.root))

@@ -11,13 +11,12 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from etf_pipeline.checks.passed import Passed
 from etf_pipeline.checks.verdict import verdict
 from etf_pipeline.resources.digests import digest_of
-from etf_pipeline.resources.lake import rows_in
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import read_table, rows_in
 from etf_pipeline.settings import Parameters
 from etf_pipeline.tables import (
     ACTIVE_HOLDINGS,
@@ -86,7 +85,7 @@ def _violations(table: Table, file: Path, pipeline: Pipeline) -> Iterator[tuple[
 
 
 def _broken_rules(table: Table, file: Path, pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
-    stored = pq.read_table(file)
+    stored = read_table(file)
     wanted = {field.name: str(field.type) for field in table.schema}
     present = {field.name: str(field.type) for field in stored.schema}
     for column in sorted(wanted.keys() | present.keys()):

@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pandas as pd
-import pyarrow.parquet as pq
 
 from etf_pipeline.contract import Dataset
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import read_table
 
 _SHOWN_ROWS = 20
 
@@ -72,7 +72,7 @@ def rows_by_day(pipeline: Pipeline, dataset: Dataset) -> pd.Series:
     assert column is not None
     counts: dict[date, int] = {}
     for file in pipeline.lake.raw_files(dataset):
-        for one in pq.read_table(file, columns=[column])[column].value_counts().to_pylist():
+        for one in read_table(file, columns=[column])[column].value_counts().to_pylist():
             counts[one["values"]] = counts.get(one["values"], 0) + one["counts"]
     rows = pd.Series(list(counts.values()), pd.DatetimeIndex(list(counts)), dtype="int64").sort_index()
     end = pipeline.deployment.end

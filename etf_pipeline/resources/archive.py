@@ -16,9 +16,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from etf_pipeline.contract import Dataset
+from etf_pipeline.resources.storage import read_table
 
 SEQUENCE, INGESTED_AT, IS_MARKER = "archive_sequence", "ingested_at", "is_marker"
 
@@ -40,7 +40,7 @@ def with_record(dataset: Dataset, archive: Path, before: pa.Table, after: pa.Tab
     if not dates:
         return None
     schema = archive_schema(dataset)
-    present = pq.read_table(archive, schema=schema) if archive.exists() else schema.empty_table()
+    present = read_table(archive, schema=schema) if archive.exists() else schema.empty_table()
     number, moment = 0, datetime.now(UTC)
     if present.num_rows:
         number = pc.max(present[SEQUENCE]).as_py() + 1
@@ -55,6 +55,15 @@ def with_record(dataset: Dataset, archive: Path, before: pa.Table, after: pa.Tab
         ),
     ]
     return pa.concat_tables([present, *rows])
+
+
+def held_before(dataset: Dataset, archive: Path, rows: pa.Table) -> tuple[pa.Table, tuple[date, date] | None]:
+    """Those of the rows that were there before, by their dates, and the first and last date that had any."""
+    column = dataset.date_column
+    if column is None:
+        return rows, None
+    dates = read_table(archive, columns=[column])[column].combine_chunks()
+    return rows.filter(pc.is_in(rows[column], dates)), (pc.min(dates).as_py(), pc.max(dates).as_py())
 
 
 def _record_rows(
@@ -103,7 +112,7 @@ def rows_as_of(dataset: Dataset, archive: Path, current: pa.Table, moment: datet
     if not archive.exists():
         return current
     schema = archive_schema(dataset)
-    records = pq.read_table(archive, schema=schema)
+    records = read_table(archive, schema=schema)
     later = records.filter(pc.greater(records[INGESTED_AT], pa.scalar(moment, schema.field(INGESTED_AT).type)))
     if later.num_rows == 0:
         return current
@@ -128,7 +137,7 @@ def revisions(dataset: Dataset, archives: list[Path], since: datetime) -> dict[d
     """Dates written after `since` and how many rows each had replaced or removed; 0 for rows that came late or new."""
     column, found = dataset.date_column, dict[date | None, int]()
     for archive in archives:
-        records = pq.read_table(archive, columns=[*([column] if column else []), INGESTED_AT, IS_MARKER])
+        records = read_table(archive, columns=[*([column] if column else []), INGESTED_AT, IS_MARKER])
         records = records.filter(pc.greater(records[INGESTED_AT], pa.scalar(since, records[INGESTED_AT].type)))
         days = records[column].to_pylist() if column else [None] * records.num_rows
         for day, is_marker in zip(days, records[IS_MARKER].to_pylist(), strict=True):

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etf_pipeline.resources.early import Early
 from etf_pipeline.resources.increment import Window
-from etf_pipeline.resources.lake import Lake, atomic_path, exclusive_lock
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import atomic_path, exclusive_lock
 from etf_pipeline.settings import Parameters
 
 if TYPE_CHECKING:

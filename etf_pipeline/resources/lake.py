@@ -1,6 +1,6 @@
 """The lake: Parquet files written atomically, and the catalogue of views that users open.
 
-    <lake>/lake.json                 which source fills this lake
+    <lake>/lake.json                 which source fills this lake, of which folder; which files must be there
     <lake>/raw/<dataset>/2024.parquet   canonical rows, one file a year (snapshots: snapshot.parquet)
     <lake>/archive/<dataset>/2024.parquet   what those rows were earlier, and when each date was ingested
     <lake>/published/<table>.parquet    results, one file a table
@@ -13,16 +13,15 @@ Every write goes to a temporary name first and is renamed when complete, so a re
 one and a killed process leaves nothing half-written. A file whose content would not change is not touched.
 """
 
-import fcntl
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -31,53 +30,32 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etf_pipeline.contract import Dataset, load_contract
-from etf_pipeline.resources.archive import rows_as_of, with_record
+from etf_pipeline.resources.archive import held_before, rows_as_of, with_record
 from etf_pipeline.resources.digests import digest_of
+from etf_pipeline.resources.storage import (
+    LakeError,
+    advice,
+    atomic_path,
+    damage,
+    exclusive_lock,
+    kept_json,
+    open_table,
+    quoted,
+    read_bytes,
+    read_json,
+    read_table,
+    seal,
+    set_aside,
+    write_json,
+    write_table,
+)
 
 CATALOGUE = "etf.duckdb"
-_LAYOUT = 1
+_LAYOUT = 2
+"""Since 2 every Parquet file carries its digest, and lake.json remembers what cannot be made anew."""
+_KINDS = ("raw", "archive", "ledger", "published")
+_KEPT = ("raw", "archive", "ledger")
 _FILES_AT_ONCE = 2
-
-
-class LakeError(Exception):
-    """The lake holds something other than what is asked of it; the message says what to do."""
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well, and vanishes otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        if path.exists() and _same_bytes(path, temporary):
-            return
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` alone; the system frees it when the process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _same_bytes(left: Path, right: Path) -> bool:
-    return left.stat().st_size == right.stat().st_size and left.read_bytes() == right.read_bytes()
-
-
-def _write_table(table: pa.Table, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
-def rows_in(files: Iterable[Path]) -> int:
-    """How many rows these Parquet files hold."""
-    return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 @dataclass(frozen=True)
@@ -96,36 +74,137 @@ class Lake:
         """The DuckDB file dbt builds in; private to the step that holds its lock."""
         return self.root / "build" / "warehouse.duckdb"
 
-    def claim(self, source_label: str) -> None:
-        """Bind the lake to one source, so that synthetic and real data never mix.
+    def remove_warehouse(self) -> None:
+        """Have the next build make everything anew; nobody else may have it open."""
+        for path in (self.warehouse, self.warehouse.with_name(f"{self.warehouse.name}.wal")):
+            path.unlink(missing_ok=True)
+
+    def claim(self, source_label: str, folder: Path | None = None) -> None:
+        """Bind the lake to one source, and to the folder it reads if there is one, so that data never mix.
+
+        A lake of an earlier version gets the digests its files lack.
 
         Raises:
-            LakeError: the lake already holds data of another source.
+            LakeError: the lake holds data of another source or folder; or what cannot be made anew is gone from it.
         """
-        marker = self.root / "lake.json"
         with exclusive_lock(self.root / ".lock"):
-            if marker.exists():
-                owner = json.loads(marker.read_text(encoding="utf-8"))["source"]
-                if owner != source_label:
-                    raise LakeError(
-                        f"lake {self.root} holds data of {owner!r}; it cannot also take {source_label!r}. "
-                        "Choose another --lake, or remove this one."
-                    )
-                return
-            with atomic_path(marker) as temporary:
-                temporary.write_text(json.dumps({"source": source_label, "layout": _LAYOUT}) + "\n", encoding="utf-8")
+            if not self._marker.exists():
+                if self.parquet_files():
+                    raise LakeError(f"{self._marker} is gone, though there are data beside it. {advice(self._marker)}")
+                self._write_identity({"source": source_label, "folder": _name(folder), "kept": []})
+            identity = self._identity()
+            if folder and identity["folder"] not in (None, _name(folder)):
+                raise LakeError(
+                    f"lake {self.root} holds data of the folder {identity['folder']}; it cannot also take those of "
+                    f"{folder}. Choose another --lake; or, if the folder has moved: "
+                    f"`etf-pipeline rebind --data {quoted(folder)} --lake {quoted(self.root)}`"
+                )
+            if identity["source"] != source_label:
+                raise LakeError(
+                    f"lake {self.root} holds data of {identity['source']!r}; it cannot also take {source_label!r}. "
+                    "Choose another --lake, or remove this one."
+                )
+            if identity["layout"] < _LAYOUT:
+                for path in self.parquet_files():
+                    seal(path)
+                identity["kept"] = sorted(self._present())
+            if identity["layout"] < _LAYOUT or (folder and identity["folder"] is None):
+                self._write_identity({**identity, "folder": _name(folder) or identity["folder"]})
+        self.require(self.root / "archive", self.root / "ledger")
+
+    def rebind(self, source_label: str, folder: Path | None = None) -> None:
+        """Say anew what the lake is of: its folder has moved, or `lake.json` is damaged or gone."""
+        with exclusive_lock(self.root / ".lock"):
+            identity = kept_json(self._marker)
+            kept = sorted(self._present().union(identity.get("kept", [])))
+            self._write_identity({"source": source_label, "folder": _name(folder), "kept": kept})
+
+    @property
+    def _marker(self) -> Path:
+        return self.root / "lake.json"
+
+    def _identity(self) -> dict[str, Any]:
+        """What `lake.json` says: `source`, `folder`, `layout`, and `kept`, the files that no run makes."""
+        try:
+            return {"folder": None, "kept": [], **read_json(self._marker)}
+        except FileNotFoundError:
+            command = f"etf-pipeline run --lake {quoted(self.root)}"
+            raise LakeError(f"no lake at {self.root}: run `{command}` first") from None
+
+    def _write_identity(self, identity: dict[str, Any]) -> None:
+        write_json(self._marker, {**identity, "layout": _LAYOUT})
+
+    def _present(self) -> set[str]:
+        return {str(path.relative_to(self.root)) for path in self.parquet_files(*_KEPT)}
+
+    def _remember(self) -> None:
+        """Have it noticed from now on when a raw file, a file of the archive or a ledger that is there is gone.
+
+        They are remembered once they are there: a kill in between leaves the next writer to remember them.
+        """
+        if self._marker.exists() and self._present() - set(self._identity()["kept"]):
+            with exclusive_lock(self.root / ".lock"):
+                identity = self._identity()
+                self._write_identity({**identity, "kept": sorted(self._present().union(identity["kept"]))})
+
+    def _forget(self, path: Path) -> None:
+        if self._marker.exists():
+            with exclusive_lock(self.root / ".lock"):
+                identity = self._identity()
+                kept = [name for name in identity["kept"] if self.root / name != path]
+                self._write_identity({**identity, "kept": kept})
+
+    def gone(self, *folders: Path) -> list[Path]:
+        """Raw files, files of the archive and ledgers that were there once and are no more, in these folders or all."""
+        kept = [self.root / name for name in self._identity()["kept"]] if self._marker.exists() else []
+        return [
+            path
+            for path in kept
+            if not path.exists() and (not folders or any(path.is_relative_to(folder) for folder in folders))
+        ]
+
+    def require(self, *folders: Path) -> None:
+        """Require that nothing in these folders is gone.
+
+        Raises:
+            LakeError: a file is gone; the message says what to do.
+        """
+        if gone := self.gone(*folders):
+            more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+            raise LakeError(f"{gone[0]} is gone{more}. {advice(gone[0])}")
+
+    def give_up(self, path: Path) -> None:
+        """Go on without a ledger or a file of the archive that is damaged or gone; a damaged one is set aside.
+
+        Raises:
+            LakeError: it is none of these.
+        """
+        path = self.root / path
+        if not any(path.is_relative_to(self.root / kind) for kind in ("archive", "ledger")) or not (
+            path in self.gone() or (path.exists() and damage(path))
+        ):
+            raise LakeError(f"{path} is no damaged or missing file of the archive or the ledger of lake {self.root}")
+        self._forget(path)
+        set_aside(path)
+
+    def parquet_files(self, *kinds: str) -> list[Path]:
+        """Parquet files of the folders raw, archive, ledger and published, or some of them, sorted."""
+        return [path for kind in kinds or _KINDS for path in sorted((self.root / kind).rglob("[!.]*.parquet"))]
 
     @property
     def source_label(self) -> str:
         """Name of the source that fills this lake.
 
         Raises:
-            LakeError: nothing was ever written here.
+            LakeError: nothing was ever written here, or by an earlier version alone.
         """
-        marker = self.root / "lake.json"
-        if not marker.exists():
-            raise LakeError(f"no lake at {self.root}: run `etf-pipeline run --lake {self.root}` first")
-        return json.loads(marker.read_text(encoding="utf-8"))["source"]
+        identity = self._identity()
+        if identity["layout"] < _LAYOUT:
+            raise LakeError(
+                f"lake {self.root} was made by an earlier version: `etf-pipeline run` with its source brings it up to "
+                "date, without losing anything"
+            )
+        return identity["source"]
 
     def raw_folder(self, dataset: Dataset) -> Path:
         """Folder of one raw dataset."""
@@ -146,11 +225,15 @@ class Lake:
         # without pandas' own metadata, which would be there or not depending on what was merged
         incoming = pa.Table.from_pandas(frame, schema=dataset.schema, preserve_index=False).replace_schema_metadata()
         incoming = incoming.sort_by([(column, "ascending") for column in dataset.key])
+        self.require(self.root / "archive" / dataset.name)
+        lost = self.gone(self.raw_folder(dataset))
         with exclusive_lock(self.raw_folder(dataset) / ".lock"):
             if dataset.date_column is None:
                 path = self.raw_folder(dataset) / "snapshot.parquet"
                 present = self._stored(dataset, path)
-                self._replace(dataset, path, present, incoming, present.slice(0, 0))
+                before = self._taken_as_given(dataset, path, incoming, start, end) if path in lost else present
+                self._replace(dataset, path, before, incoming, present.slice(0, 0))
+                self._remember()
                 return
             dates = incoming[dataset.date_column]
             if len(dates) and (pc.min(dates).as_py() < start or pc.max(dates).as_py() > end):
@@ -162,31 +245,56 @@ class Lake:
                 present = self._stored(dataset, path)
                 day = present[dataset.date_column]
                 outside = pc.or_(pc.less(day, pa.scalar(start)), pc.greater(day, pa.scalar(end)))
-                inside = present.filter(pc.invert(outside))
-                self._replace(dataset, path, inside, incoming.filter(pc.equal(years, year)), present.filter(outside))
+                inside, new = present.filter(pc.invert(outside)), incoming.filter(pc.equal(years, year))
+                if path in lost:
+                    inside = self._taken_as_given(dataset, path, new, start, end)
+                self._replace(dataset, path, inside, new, present.filter(outside))
 
             # Arrow leaves Python to others while it works, and no file has anything to do with another
             with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
                 list(pool.map(replace, range(start.year, end.year + 1)))
+        self._remember()
 
     @staticmethod
     def _stored(dataset: Dataset, path: Path) -> pa.Table:
-        return pq.read_table(path, schema=dataset.schema) if path.exists() else dataset.schema.empty_table()
+        return read_table(path, schema=dataset.schema) if path.exists() else dataset.schema.empty_table()
 
     def _replace(self, dataset: Dataset, path: Path, before: pa.Table, after: pa.Table, others: pa.Table) -> None:
         """Put `after` in the place of the rows `before` of a raw file, `others` being its rows that stay."""
         archive = self._archive_path(dataset, path)
+        if archive.exists():
+            # whole even where nothing is to be added
+            read_bytes(archive)
         record = with_record(dataset, archive, before, after)
-        if record is None:
+        if record is None and (path.exists() or after.num_rows == 0):
             return
-        _write_table(record, archive)
+        if record:
+            write_table(record, archive)
         rows = after  # in the order of the key, as all that is written is
         if others.num_rows:
             rows = pa.concat_tables([others, after]).sort_by([(column, "ascending") for column in dataset.key])
         if rows.num_rows:
-            _write_table(rows, path)
-        else:
-            path.unlink(missing_ok=True)
+            write_table(rows, path)
+        elif path.exists():
+            self._forget(path)
+            path.unlink()
+
+    def _taken_as_given(self, dataset: Dataset, path: Path, rows: pa.Table, start: date, end: date) -> pa.Table:
+        """Those of the rows that come in that a lost raw file is taken to have held.
+
+        Raises:
+            LakeError: it held rows outside start … end, which would be lost for good.
+        """
+        archive = self._archive_path(dataset, path)
+        if not archive.exists():
+            return rows.slice(0, 0)
+        held, span = held_before(dataset, archive, rows)
+        if span and (span[0] < start or span[1] > end):
+            raise LakeError(
+                f"{path} is gone, which held {span[0]} … {span[1]}: ingest these days of raw/{dataset.name} in one go, "
+                f"as `etf-pipeline run --lake {quoted(self.root)}` does, not {start} … {end} alone"
+            )
+        return held
 
     def _archive_path(self, dataset: Dataset, path: Path) -> Path:
         return self.root / "archive" / dataset.name / path.name
@@ -203,6 +311,7 @@ class Lake:
         Raises:
             LakeError: nothing had been ingested by then.
         """
+        self.require(self.root / "raw", self.root / "archive")
         restored = Lake(target)
         restored.claim(self.source_label)
         rows = 0
@@ -218,7 +327,7 @@ class Lake:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     os.link(path, file)
                 elif earlier.num_rows:
-                    _write_table(earlier, file)
+                    write_table(earlier, file)
         if rows == 0:
             raise LakeError(f"lake {self.root} held nothing at {moment:%Y-%m-%d %H:%M:%S %Z}")
         return restored
@@ -228,12 +337,11 @@ class Lake:
 
         `files` narrows it to some of its files.
         """
+        self.require(self.raw_folder(dataset))
         files = self.raw_files(dataset) if files is None else files
         if not files:
             return dataset.schema.empty_table().to_pandas()
-        frame = pa.concat_tables([pq.read_table(f, schema=dataset.schema) for f in files]).to_pandas(
-            date_as_object=False
-        )
+        frame = pa.concat_tables([read_table(f, schema=dataset.schema) for f in files]).to_pandas(date_as_object=False)
         if end is not None and dataset.date_column is not None:
             frame = frame[frame[dataset.date_column] <= pd.Timestamp(end)]
         return frame.reset_index(drop=True)
@@ -244,7 +352,7 @@ class Lake:
         column = dataset.date_column
         if not files or column is None:
             return None
-        days = pq.read_table(files[-1], columns=[column])[column]
+        days = read_table(files[-1], columns=[column])[column]
         return pc.max(days).as_py()
 
     def holds_day(self, dataset: Dataset, day: date) -> bool:
@@ -253,7 +361,7 @@ class Lake:
         column = dataset.date_column
         if not path.exists() or column is None:
             return False
-        return pq.read_table(path, columns=[column], filters=[(column, "=", day)]).num_rows > 0
+        return read_table(path, columns=[column], filters=[(column, "=", day)]).num_rows > 0
 
     def published_path(self, table: str, year: int | None = None) -> Path:
         """Parquet file of a published table, or of one of its years."""
@@ -303,13 +411,15 @@ class Lake:
 
     @staticmethod
     def made_from(path: Path) -> str | None:
-        """Digest of what a published file was made from, where that was kept."""
-        digest = (pq.read_schema(path).metadata or {}).get(b"made_from")
+        """Digest of what a published file was made from, where that was kept and the file is whole."""
+        if damage(path):
+            return None
+        digest = (open_table(path).schema_arrow.metadata or {}).get(b"made_from")
         return digest.decode() if digest else None
 
     def _publish(self, path: Path, rows: pa.Table, settings_hash: str, **metadata: str) -> None:
         metadata |= {"source": self.source_label, "settings_hash": settings_hash}
-        _write_table(rows.replace_schema_metadata(metadata), path)
+        write_table(rows.replace_schema_metadata(metadata), path)
 
     def read_published(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Rows of a published table, or some of its columns (dates as datetime64).
@@ -322,11 +432,11 @@ class Lake:
     def published_rows(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of a published table as they are stored, or some of its columns; raises as `read_published`."""
         files = self._published(table)
-        lacking = set(columns or ()) - set(pq.read_schema(files[0]).names)
+        lacking = set(columns or ()) - set(open_table(files[0]).schema_arrow.names)
         if lacking:
             names = ", ".join(sorted(lacking))
             raise LakeError(f"table {table} has no column {names}: materialise what makes it again")
-        return pa.concat_tables([pq.read_table(file, columns=list(columns) if columns else None) for file in files])
+        return pa.concat_tables([read_table(file, columns=list(columns) if columns else None) for file in files])
 
     def _published(self, table: str) -> list[Path]:
         files = self.published_files(table)
@@ -343,8 +453,10 @@ class Lake:
         """Rows of a ledger and a function that appends to it, with nobody else writing until the block ends."""
         path = self.ledger_path(table)
         with exclusive_lock(path.with_name(f".{table}.lock")):
-            present = pq.read_table(path, schema=schema) if path.exists() else schema.empty_table()
-            yield present, lambda rows: _write_table(pa.concat_tables([present, rows]), path)
+            self.require(path.parent)
+            present = read_table(path, schema=schema) if path.exists() else schema.empty_table()
+            yield present, lambda rows: write_table(pa.concat_tables([present, rows]), path)
+            self._remember()
 
     def published_tables(self) -> list[str]:
         """Names of the published tables, sorted."""
@@ -361,8 +473,8 @@ class Lake:
         with exclusive_lock(self.root / ".catalogue.lock"):
             views = self._views()
             may_keep = not anew and made_of.exists() and self.catalogue.exists()
-            kept = json.loads(made_of.read_text()) if may_keep else {}
-            if views == kept:
+            kept = kept_json(made_of) if may_keep else {}
+            if views == kept and _opens(self.catalogue):
                 return self.catalogue
             with atomic_path(self.catalogue) as temporary:
                 if kept:
@@ -374,8 +486,7 @@ class Lake:
                     temporary.unlink(missing_ok=True)
                     _make_views(temporary, {}, views)
             # killed before this, the next one makes the same views again
-            with atomic_path(made_of) as temporary:
-                temporary.write_text(json.dumps(views, indent=0))
+            write_json(made_of, views, indent=0)
         return self.catalogue
 
     def _views(self) -> dict[str, list[str]]:
@@ -391,31 +502,47 @@ class Lake:
             for dataset in load_contract().values():
                 if files := files_of(dataset):
                     reads[f"{schema}.{dataset.name}"] = (files[0], files[0].parent / "[0-9s]*.parquet")
-        return {name: [str(files), _columns_digest(first)] for name, (first, files) in reads.items()}
+        digests = {first: _columns_digest(first) for first, _ in reads.values()}
+        # a file that cannot be read has no view until it is made anew
+        return {name: [str(files), digests[first]] for name, (first, files) in reads.items() if digests[first]}
 
     def create_published_views(self, connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
-        """Views of published tables under their names.
+        """Views of published tables under their names, of files that are whole now: DuckDB looks at no digest.
 
         Raises:
-            LakeError: a table was not published yet.
+            LakeError: a table was not published yet, or a file is damaged.
         """
         for table in tables:
-            _create_view(connection, table, self._published(table))
+            _create_view(connection, table, whole(self._published(table)))
 
     def create_raw_views(self, connection: duckdb.DuckDBPyConnection, end: date | None) -> None:
         """Views `raw.<dataset>` over the raw files, typed and empty where a dataset is absent.
 
         Rows dated after `end` are left out, except the calendar's, which is known in advance.
+
+        Raises:
+            DamagedFile: a file is not what was written. DuckDB looks at no digest, so all are looked at here.
         """
         connection.execute("CREATE SCHEMA IF NOT EXISTS raw")
         for dataset in load_contract().values():
-            files = self.raw_files(dataset)
+            self.require(self.raw_folder(dataset))
+            files = whole(self.raw_files(dataset))
             if not files:
                 _create_view_as(connection, f"raw.{dataset.name}", _empty_select(dataset))
                 continue
             cut = dataset.date_column if end is not None and dataset.name != "trading_calendar" else None
             where = f" WHERE {cut} <= DATE '{end}'" if cut else ""
             _create_view_as(connection, f"raw.{dataset.name}", f"SELECT * FROM {_scan(files)}{where}")
+
+
+def _opens(catalogue: Path) -> bool:
+    """Whether the catalogue can be read; DuckDB looks at the checksum of every block it reads."""
+    try:
+        with duckdb.connect(catalogue, read_only=True) as connection:
+            connection.execute("FROM duckdb_views()").fetchall()
+    except duckdb.Error:
+        return False
+    return True
 
 
 def _make_views(catalogue: Path, kept: Mapping[str, list[str]], views: Mapping[str, list[str]]) -> None:
@@ -430,8 +557,30 @@ def _make_views(catalogue: Path, kept: Mapping[str, list[str]], views: Mapping[s
                 _create_view(connection, name, [Path(view[0])])
 
 
+def _name(folder: Path | None) -> str | None:
+    return str(folder.resolve()) if folder else None
+
+
+def whole(files: list[Path]) -> list[Path]:
+    """The files, none of which is damaged.
+
+    Raises:
+        DamagedFile: one is.
+    """
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        for error in pool.map(damage, files):
+            if error:
+                raise error
+    return files
+
+
 def _columns_digest(file: Path) -> str:
-    return digest_of(pq.read_schema(file).remove_metadata().to_string(show_field_metadata=False))
+    """Digest of the columns of a file; of its footer alone, since what it is for is no result."""
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError):
+        return ""
+    return digest_of(schema.remove_metadata().to_string(show_field_metadata=False))
 
 
 def _scan(files: list[Path]) -> str:

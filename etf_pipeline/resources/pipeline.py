@@ -97,10 +97,10 @@ class Pipeline:
 
         Raises:
             SourceError: the source breaks the contract; nothing was written.
-            LakeError: the lake holds data of another source.
+            LakeError: the lake holds data of another source or folder.
         """
         notes = self.source.validate()
-        self.lake.claim(self.source.label)
+        self.lake.claim(self.source.label, self.deployment.data if self.deployment.source == "files" else None)
         return notes
 
     @cached_property

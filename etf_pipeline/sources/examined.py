@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from etf_pipeline import contract
 from etf_pipeline.contract import Dataset
 from etf_pipeline.core import calendar
-from etf_pipeline.resources.lake import atomic_path
+from etf_pipeline.resources.storage import kept_json, write_json
 from etf_pipeline.sources import canonical
 
 _LIBRARIES = ("exchange-calendars", "pandas", "pyarrow")
@@ -95,14 +95,13 @@ class FactsFile:
         """Write what has been learned since the last time."""
         if self._facts == self._saved:
             return
-        with atomic_path(self._path) as temporary:
-            temporary.write_bytes(_ALL_FACTS.dump_json(self._facts, indent=1))
+        write_json(self._path, _ALL_FACTS.dump_python(self._facts, mode="json"))
         self._saved = dict(self._facts)
 
     def _read(self) -> dict[str, Facts]:
         try:
-            return _ALL_FACTS.validate_json(self._path.read_bytes())
-        except (FileNotFoundError, ValidationError):
+            return _ALL_FACTS.validate_python(kept_json(self._path))
+        except ValidationError:
             return {}
 
 

@@ -17,11 +17,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from etf_pipeline.resources.lake import atomic_path
+from etf_pipeline.resources.storage import atomic_path
 from etf_pipeline.sources.base import SourceError
 
 _TIME = "%Y%m%dT%H%M%S%fZ"
-_SUFFIX = ".json.gz"
+SUFFIX = ".json.gz"
 
 
 class NotStored(SourceError):
@@ -56,7 +56,7 @@ class ResponseStore:
             raise ValueError(f"{api}: received_at {received_at} has no zone")
         moment = received_at.astimezone(UTC)
         folder, key = self._place(api, request)
-        path = folder / f"{key}.{moment:{_TIME}}{_SUFFIX}"
+        path = folder / f"{key}.{moment:{_TIME}}{SUFFIX}"
         digest = sha256(body).hexdigest()
         envelope = {"api": api, "request": request, "received_at": moment.isoformat(), "sha256": digest}
         line = json.dumps(envelope, ensure_ascii=False).encode()
@@ -85,7 +85,7 @@ class ResponseStore:
 
     def _paths(self, api: str, request: Mapping[str, Any]) -> list[Path]:
         folder, key = self._place(api, request)
-        return sorted(folder.glob(f"{key}.*{_SUFFIX}"))
+        return sorted(folder.glob(f"{key}.*{SUFFIX}"))
 
     def _place(self, api: str, request: Mapping[str, Any]) -> tuple[Path, str]:
         key = sha256(_canonical(request)).hexdigest()
@@ -97,20 +97,36 @@ def _canonical(request: Mapping[str, Any]) -> bytes:
 
 
 def _received_at(path: Path) -> datetime:
-    stamp = path.name.removesuffix(_SUFFIX).partition(".")[2]
+    stamp = path.name.removesuffix(SUFFIX).partition(".")[2]
     return datetime.strptime(stamp, _TIME).replace(tzinfo=UTC)
 
 
-def _read(path: Path, api: str, request: Mapping[str, Any]) -> Response:
+def is_damaged(path: Path) -> bool:
+    """Whether the file of a response does not hold what was stored."""
+    try:
+        _unpack(path)
+    except DamagedResponse:
+        return True
+    return False
+
+
+def _unpack(path: Path) -> tuple[bytes, tuple[str, bytes, str, str]]:
+    """The body, and of the line above it: API, request, time and the body's digest."""
     try:
         line, _, body = gzip.decompress(path.read_bytes()).partition(b"\n")
         envelope = json.loads(line)
         stored = (envelope["api"], _canonical(envelope["request"]), envelope["received_at"], envelope["sha256"])
-    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"cannot be read ({error})") from error
-    moment, digest = _received_at(path), sha256(body).hexdigest()
+    digest = sha256(body).hexdigest()
     if digest != stored[3]:
         raise _damaged(path, f"its body has the SHA-256 {digest}, stored was {stored[3]}")
+    return body, stored
+
+
+def _read(path: Path, api: str, request: Mapping[str, Any]) -> Response:
+    body, stored = _unpack(path)
+    moment, digest = _received_at(path), stored[3]
     if stored[:3] != (api, _canonical(request), moment.isoformat()):
         raise _damaged(path, "it holds the answer to another request, or of another time, than its name says")
     return Response(api, request, moment, body, digest, path)

@@ -63,7 +63,9 @@ def test_a_sound_lake_is_well(lake: Lake) -> None:
     assert {f.level for f in found.values()} <= {"ok", "note"}, found
     assert set(found) == {
         "temporary files",
+        "stored files",
         "catalogue",
+        "warehouse",
         "settings",
         *(f"raw {name}" for name in ("etf_share", "etf_nav", "index_bar", "index_weight")),
         "disk",
@@ -150,7 +152,10 @@ def test_a_missing_month(lake: Lake) -> None:
 def test_a_missing_required_dataset(lake: Lake) -> None:
     shutil.rmtree(lake.root / "raw" / "index_bar")
     lake.build_catalogue()
-    assert the_action(lake, "raw index_bar").found == "not in the lake"
+    found = findings(lake)
+    assert [name for name, f in found.items() if f.level == "action"] == ["raw/index_bar/2025.parquet", "raw index_bar"]
+    assert found["raw/index_bar/2025.parquet"].found == "gone"
+    assert found["raw index_bar"].found == "not in the lake"
 
 
 def test_holes_of_long_ago_are_noted(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from etf_pipeline.checks import expectations, suites
 from etf_pipeline.checks.expectations import expectation_checks
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import write_table
 from etf_pipeline.settings import Deployment
 from tests.checks.world import evaluate, keys_of, make_pipeline, put, tamper
 from tests.sources.folder import write_valid_folder
@@ -53,7 +54,7 @@ def broken(sound_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Result
     table = pq.read_table(shares)
     text = table["daily_return"].cast(pa.string())
     table = table.set_column(table.schema.get_field_index("daily_return"), "daily_return", text)
-    pq.write_table(table.drop_columns(["available_at"]).append_column("extra", text), shares)
+    write_table(table.drop_columns(["available_at"]).append_column("extra", text), shares)
     return by_dataset(pipeline)
 
 
@@ -233,8 +234,8 @@ def test_in_parts_the_same_is_told_as_together(
     for name in names:
         (file,) = pipeline.lake.raw_files(CONTRACT[name])
         rows = pq.read_table(file)
-        pq.write_table(rows.slice(0, 7), file.with_name("2024.parquet"))
-        pq.write_table(rows.slice(7), file)
+        write_table(rows.slice(0, 7), file.with_name("2024.parquet"))
+        write_table(rows.slice(7), file)
     tamper(pipeline.lake.raw_files(CONTRACT["etf_share"])[1], put("shares", -1.0))
     together = told()
     assert [one["passed"] for one in together] == [False, True]

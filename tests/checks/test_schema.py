@@ -10,6 +10,7 @@ import pytest
 
 from etf_pipeline.checks.schema import schema_checks
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import write_table
 from tests.checks.world import evaluate, failures, keys_of, make_pipeline, only_file, put, tamper
 
 TABLES = (
@@ -102,7 +103,7 @@ def test_not_a_number_that_is_no_hole_fails(lake_copy: Callable[[], Pipeline]) -
     table = pq.read_table(path)
     column = pa.array(np.full(len(table), np.nan), from_pandas=False)
     table = table.set_column(table.schema.get_field_index("heat"), table.schema.field("heat"), column)
-    pq.write_table(table, path)
+    write_table(table, path)
     assert_fails(pipeline, "factors/factor_scores", "infinite or not a number")
 
 
@@ -129,7 +130,7 @@ def test_other_columns_fail(
 ) -> None:
     pipeline = lake_copy()
     path = pipeline.lake.published_path("factor_scores")
-    pq.write_table(change(pq.read_table(path)), path)
+    write_table(change(pq.read_table(path)), path)
     assert_fails(pipeline, "factors/factor_scores", words)
 
 

@@ -18,6 +18,7 @@ from etf_pipeline.assets.strategy import strategy_assets
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import sessions_between, week_ends
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import write_table
 from etf_pipeline.settings import Deployment
 from etf_pipeline.sources.canonical import canonical_frame
 
@@ -115,7 +116,7 @@ def tamper(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]) ->
     dates = [f.name for f in stored.schema if pa.types.is_date(f.type)]
     frame = frame.assign(**{c: pd.to_datetime(frame[c]).dt.date for c in dates})
     schema = pa.schema([pa.field(f.name, f.type) for f in stored.schema], metadata=stored.schema.metadata)
-    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), path)
+    write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), path)
 
 
 def put(column: str, value: Any, row: int = 0) -> Callable[[pd.DataFrame], None]:

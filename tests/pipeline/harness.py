@@ -156,8 +156,11 @@ def stamps(lake: Path) -> dict[str, tuple[int, int]]:
 
 def link_lake(source: Path, target: Path, *parts: str) -> Path:
     """A lake that shares the files of `source` under `parts` until it replaces them; nothing else is taken over."""
+    # imported here: a command's process must begin with nothing of the project
+    from etf_pipeline.resources.lake import Lake
+
     target.mkdir(parents=True)
-    (target / "lake.json").write_bytes((source / "lake.json").read_bytes())
+    Lake(target).claim(Lake(source).source_label)
     for path in computed_files(source):
         relative = path.relative_to(source)
         if relative.parts[0] in parts:

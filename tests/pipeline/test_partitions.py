@@ -15,6 +15,7 @@ from etf_pipeline.assets.raw import raw_assets
 from etf_pipeline.assets.strategy import strategy_assets
 from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import write_table
 from etf_pipeline.settings import Deployment, Parameters
 from tests.pipeline.harness import digests, link_lake
 
@@ -76,7 +77,7 @@ def test_a_partition_replaces_its_day_only(by_range: Path, tmp_path: Path) -> No
     spoilt_days = [date.fromisoformat(DAYS[-1]), date.fromisoformat(DAYS[-2])]
     day = whole["trade_date"].to_pylist()
     shares = pa.array([7.0 if d in spoilt_days else s for d, s in zip(day, whole["shares"].to_pylist(), strict=True)])
-    pq.write_table(whole.set_column(whole.schema.get_field_index("shares"), whole.schema.field("shares"), shares), path)
+    write_table(whole.set_column(whole.schema.get_field_index("shares"), whole.schema.field("shares"), shares), path)
     ingest(lake, day=DAYS[-1])
     after = pd.read_parquet(path).set_index("trade_date")["shares"]
     assert (after.loc[spoilt_days[0]] != 7).all()
@@ -93,7 +94,7 @@ def spoil(lake: Path, dates: list[date]) -> Path:
     composite = pa.array([-99.0 if day in dates else value for day, value in rows])
     position = table.schema.get_field_index("composite")
     path.unlink()
-    pq.write_table(table.set_column(position, table.schema.field("composite"), composite), path)
+    write_table(table.set_column(position, table.schema.field("composite"), composite), path)
     return path
 
 

@@ -14,7 +14,8 @@ import etf_pipeline.resources.archive as archive_module
 import etf_pipeline.resources.lake as lake_module
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.archive import revisions
-from etf_pipeline.resources.lake import Lake, LakeError
+from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.storage import LakeError, write_table
 from etf_pipeline.sources.canonical import canonical_frame
 
 SHARE, INFO = load_contract()["etf_share"], load_contract()["etf_info"]
@@ -139,7 +140,7 @@ def test_a_kill_between_record_and_file_undoes_to_the_same_rows(
         clock.moment += timedelta(hours=1)
         with monkeypatch.context() as patch:
             if attempt == "killed":
-                patch.setattr(lake_module, "_write_table", _killed_before_the_raw_file)
+                patch.setattr(lake_module, "write_table", _killed_before_the_raw_file)
                 with pytest.raises(KeyboardInterrupt):
                     lake.write_raw(SHARE, shares({(2, CODES[0]): 2e8}), DAYS[2], DAYS[2])
             else:
@@ -150,13 +151,10 @@ def test_a_kill_between_record_and_file_undoes_to_the_same_rows(
         assert state(lake.restore(clock.moment, tmp_path / f"{attempt} now")) == {(DAYS[2], CODES[0]): expected}
 
 
-_write_table = lake_module._write_table
-
-
 def _killed_before_the_raw_file(table: pa.Table, path: Path) -> None:
     if path.parts[-3] == "raw":
         raise KeyboardInterrupt
-    _write_table(table, path)
+    write_table(table, path)
 
 
 def test_a_snapshot_is_kept_as_a_whole(tmp_path: Path, clock: type[Clock]) -> None:

@@ -1,6 +1,5 @@
 """The catalogue has a view of everything that is published, and is touched only where that is something new."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.storage import read_json
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_one_killed_before_it_was_remembered_is_made_again(lake: Lake) -> None:
     made_of.write_bytes(remembered)
     lake.build_catalogue()
     assert views(lake) == {"flow": [("A",)]}
-    assert set(json.loads(made_of.read_text())) == {"main.flow"}
+    assert set(read_json(made_of)) == {"main.flow"}
 
 
 def test_one_that_cannot_be_opened_is_replaced(lake: Lake) -> None:

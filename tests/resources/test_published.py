@@ -12,8 +12,9 @@ import pytest
 
 from etf_pipeline.assets.warehouse import _publish
 from etf_pipeline.resources.increment import Window
-from etf_pipeline.resources.lake import Lake, LakeError
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.storage import LakeError
 from etf_pipeline.settings import Deployment
 
 NODE = {

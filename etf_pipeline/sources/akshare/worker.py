@@ -22,7 +22,7 @@ from email.message import Message
 from http.cookiejar import DefaultCookiePolicy
 from multiprocessing.connection import Connection
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from urllib.response import addinfourl
 
 import pandas as pd
@@ -122,8 +122,13 @@ class Recorder(requests.adapters.HTTPAdapter):
             self._last[host] = time.monotonic()
         sent = request.copy()
         if host in self._gateways:
-            sent.url = self._gateways[host].rstrip("/") + urlunsplit(("", "", parts.path, parts.query, ""))
+            gateway = urlsplit(self._gateways[host])
+            place = (gateway.scheme, gateway.netloc.rpartition("@")[2], gateway.path.rstrip("/") + parts.path)
+            sent.url = urlunsplit((*place, parts.query, ""))
             sent.headers.pop("Host", None)
+            if gateway.username:
+                # as a header, which no message of an error repeats
+                sent.prepare_auth((unquote(gateway.username), unquote(gateway.password or "")))
         response = self._direct.send(sent, **{**options, "stream": False})
         if response.status_code in (404, 410):
             return ABSENT

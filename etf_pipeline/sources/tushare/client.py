@@ -20,7 +20,7 @@ import pandas as pd
 from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, before_sleep_log, stop_after_attempt, wait_exponential_jitter
 
-from etf_pipeline.resources.lake import exclusive_lock
+from etf_pipeline.resources.storage import exclusive_lock
 from etf_pipeline.sources.base import ResponseCut, VendorUnavailable
 from etf_pipeline.sources.responses import NotStored, Response, ResponseStore
 from etf_pipeline.sources.tushare.errors import (
@@ -205,7 +205,9 @@ class TushareClient:
         if status in _PASSING_STATUSES:
             raise unavailable(str(query), f"HTTP status {status}")
         if status != 200:
-            raise RequestRefused(f"{query}: HTTP status {status} instead of 200. Check the base URL {self._url}.")
+            raise RequestRefused(
+                f"{query}: HTTP status {status} instead of 200. Check the base URL {_shown(self._url)}."
+            )
         if is_page:
             raise unavailable(str(query), "a page of HTML instead of JSON")
         return body
@@ -218,11 +220,19 @@ class TushareClient:
         return text.replace(self._token.get_secret_value().encode(), _MASK)
 
 
+def _shown(url: str) -> str:
+    """The URL without the name and the password that may stand before its host."""
+    address = urlsplit(url)
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+
+
 def _http_client(base_url: str, patience: Patience) -> httpx.Client:
     address = urlsplit(base_url)
     loopback = _is_loopback(address.hostname or "")
     if address.scheme != "https" and not (address.scheme == "http" and loopback):
-        raise InsecureAddress(f"tushare: the token would travel in clear to {base_url}. Use an https:// base URL.")
+        raise InsecureAddress(
+            f"tushare: the token would travel in clear to {_shown(base_url)}. Use an https:// base URL."
+        )
     return httpx.Client(
         headers={"content-type": "application/json"},
         timeout=httpx.Timeout(patience.read_seconds, connect=patience.connect_seconds),
