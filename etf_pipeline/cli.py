@@ -43,7 +43,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+# names and paths that are printed may say `[x]`
+console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 _RESEARCH_GROUPS = {"analytics", "reports"}
 
 Source = Annotated[
@@ -118,19 +119,17 @@ def _clear_errors() -> Any:
     try:
         yield
     except (SourceError, LakeError, SettingsError) as error:
-        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), markup=False)
+        console.print(f"{type(error).__name__}: ", style="bold red", end="")
+        console.print(str(error))
         raise typer.Exit(1) from error
     except Exception as error:
         if _is_damaged_database(error):
-            console.print("[bold red]Dagster's records of runs are damaged.[/] ", end="")
-            console.print("`etf-pipeline doctor --fix` sets them aside; no data are lost.", markup=False)
+            console.print("Dagster's records of runs are damaged. ", style="bold red", end="")
+            console.print("`etf-pipeline doctor --fix` sets them aside; no data are lost.")
             raise typer.Exit(1) from error
         if not _is_full_disk(error):
             raise
-        console.print(
-            f"[bold red]The disk takes no more[/] ({type(error).__name__}). Free some space and run again; ", end=""
-        )
+        console.print(f"The disk takes no more ({type(error).__name__}). Free some space and run again; ", end="")
         console.print("no file is half-written, and what was published before stays.")
         raise typer.Exit(1) from error
 
@@ -195,15 +194,15 @@ def run(
             notes = pipeline.source_notes
         give_back_freed_memory()
         first, last = pipeline.span
-        console.print(f"Source [bold]{pipeline.source.label}[/], {first} … {last}, settings {parameters.hash}")
+        console.print(f"Source {pipeline.source.label}, {first} … {last}, settings {parameters.hash}")
         for dataset, note in notes.items():
-            console.print(f"  {dataset}: {note}", style="dim", markup=False)
+            console.print(f"  {dataset}: {note}", style="dim")
         _remember(deployment)
         if not _execute(pipeline, "everything", research):
             raise typer.Exit(1)
         _show_coverage(pipeline.lake)
         _show_holdings(pipeline.lake, None)
-        console.print(f"Results: [bold]{pipeline.lake.catalogue}[/] (DuckDB), after {time.monotonic() - began:.0f} s")
+        console.print(f"Results: {pipeline.lake.catalogue} (DuckDB), after {time.monotonic() - began:.0f} s")
 
 
 def _research_started_early(research: bool) -> contextlib.AbstractContextManager[None]:
@@ -232,11 +231,11 @@ def _run_as_of(
             "parameters": {**remembered.get("parameters", {}), **given.parameters},
         }
     )
-    console.print(f"Source [bold]{restored.source_label}[/] as ingested until {as_of:%Y-%m-%d %H:%M:%S} Shanghai time")
+    console.print(f"Source {restored.source_label} as ingested until {as_of:%Y-%m-%d %H:%M:%S} Shanghai time")
     if not _execute(Pipeline(deployment), "results", research):
         raise typer.Exit(1)
     _show_holdings(restored, None)
-    console.print(f"Results: [bold]{restored.catalogue}[/] (DuckDB)")
+    console.print(f"Results: {restored.catalogue} (DuckDB)")
 
 
 @app.command()
@@ -270,7 +269,7 @@ def rebind(source: Source = None, data: Data = None, lake: LakeDir = Path("lake"
         pipeline.lake.rebind(pipeline.source.label, pipeline.deployment.data)
         remembered = {**_remembered(lake), "source": pipeline.deployment.source, "data": pipeline.deployment.data}
         _remember(Deployment.model_validate({**remembered, "lake": pipeline.lake.root}))
-    console.print(f"Lake {pipeline.lake.root} is of {pipeline.source.label}", markup=False)
+    console.print(f"Lake {pipeline.lake.root} is of {pipeline.source.label}")
 
 
 @app.command()
@@ -302,7 +301,7 @@ def estimate(
         tushare = _tushare(pipeline)
         first, last = tushare.span
         first, last = pipeline.deployment.start or first, min(pipeline.deployment.end or last, last)
-        with _telling(lambda text: console.print(text, style="dim", markup=False)):
+        with _telling(lambda text: console.print(text, style="dim")):
             costs = costs_of(tushare, first, last)
     table = Table(title=f"Backfill {first} … {last}: at most {tushare.plan.per_minute} calls of one API a minute")
     for column in ("dataset", "API", "calls", "stored", "minutes", "points", "cannot be read"):
@@ -333,7 +332,7 @@ def trace(
     if code:
         frame = frame[(frame == code).any(axis="columns")]
         responses = [response for response in responses if code.encode() in response.body]
-    console.print(frame.to_string(index=False, max_rows=_TRACED_ROWS), markup=False)
+    console.print(frame.to_string(index=False, max_rows=_TRACED_ROWS))
     table = Table(title=f"{len(responses)} responses these rows came from")
     for column in ("request", "received (UTC)", "SHA-256 of the body", "file"):
         table.add_column(column, overflow="fold")
@@ -443,7 +442,7 @@ def _execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"
     run_id = make_new_run_id()
     log = deployment.lake / "build" / "run.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         log.open("w", encoding="utf-8") as stream,
         Progress(*columns, console=console, transient=True) as progress,
@@ -510,17 +509,17 @@ def _report(result: Any, log: Path) -> bool:
     errors = [e for e in failed if e.severity == dg.AssetCheckSeverity.ERROR]
     for evaluation in failed:
         colour = "red" if evaluation in errors else "yellow"
-        console.print(f"[{colour}]check {evaluation.severity.value.lower()}[/]: ", end="")
+        console.print(f"check {evaluation.severity.value.lower()}: ", style=colour, end="")
         name = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
-        console.print(f"{name} ({_reason(evaluation)})", markup=False)
+        console.print(f"{name} ({_reason(evaluation)})")
     for event in result.filter_events(lambda e: e.is_step_failure):
         failure = event.step_failure_data.error
         cause = failure.cause or failure
-        console.print(f"[bold red]{event.step_key} failed[/]: ", end="")
-        console.print(cause.message.strip(), markup=False)
+        console.print(f"{event.step_key} failed: ", style="bold red", end="")
+        console.print(cause.message.strip())
         if event.step_failure_data.user_failure_data:
             for name, value in event.step_failure_data.user_failure_data.metadata.items():
-                console.print(f"  {name}: {value.value}", markup=False)
+                console.print(f"  {name}: {value.value}")
     console.print(f"{len(evaluations)} checks, {len(errors)} errors, {len(failed) - len(errors)} warnings", style="dim")
     if not result.success:
         console.print(f"The run failed; what was published before stays. Log: {log}")

@@ -23,7 +23,7 @@ import pandas as pd
 from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_between
 from etf_pipeline.notify import VARIABLE, Message, Notifier
-from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.lake import Lake, view_name
 from etf_pipeline.resources.storage import advice, damage, open_table, quoted, read_table, set_aside
 from etf_pipeline.settings import Parameters
 from etf_pipeline.sources.responses import SUFFIX, is_damaged
@@ -195,7 +195,7 @@ def _catalogue_problems(lake: Lake) -> list[str]:
             views = {f"{schema}.{name}" for schema, name in rows}
             for view in sorted(views):
                 try:
-                    connection.execute(f"SELECT * FROM {view} LIMIT 0")
+                    connection.execute(f"SELECT * FROM {view_name(view)} LIMIT 0")
                 except duckdb.Error as error:
                     problems.append(f"{view} is broken ({_first_line(error)})")
     except duckdb.Error as error:

@@ -116,9 +116,20 @@ def read_report_data(lake: Lake, parameters: Parameters) -> ReportData:
         LakeError: a table was not published yet.
     """
     tables = {name: lake.read_published(name) for name in TABLE_NAMES}
+    tables = {name: _told_apart(table) for name, table in tables.items()}
     weekly = tables["industry_weekly"]
     tables["industry_weekly"] = weekly[weekly["scheme"] == parameters.scheme].reset_index(drop=True)
     return ReportData(source=lake.source_label, parameters=parameters, **tables)
+
+
+def _told_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the code added to names that several industries have."""
+    if not {"industry_code", "industry_name"} <= set(table):
+        return table
+    names = table[["industry_code", "industry_name"]].drop_duplicates()
+    shared = names.loc[names.duplicated("industry_name", keep=False), "industry_name"]
+    added = table["industry_name"] + " (" + table["industry_code"] + ")"
+    return table.assign(industry_name=table["industry_name"].mask(table["industry_name"].isin(shared), added))
 
 
 def _latest(dates: pd.Series) -> pd.Timestamp | None:

@@ -105,7 +105,7 @@ def _file(name: str) -> str:
 def _json(value: Any) -> str:
     """JSON that may stand inside a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True)
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
+    return text.replace("<", "\\u003c")
 
 
 def _grids(data: ReportData, texts: Texts) -> dict[str, grids.Grid]:

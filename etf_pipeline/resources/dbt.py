@@ -186,11 +186,17 @@ def _cancel() -> None:
 
 def dbt_vars(pipeline: Pipeline) -> dict[str, Any]:
     """Everything SQL gets from outside: the parameters, the label of the source and the file to build in."""
-    return {
+    values = {
         **pipeline.parameters.dbt_vars(),
         "source_label": pipeline.lake.source_label,
         "warehouse": str(pipeline.lake.warehouse),
     }
+    return {name: _not_rendered(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _not_rendered(text: str) -> str:
+    """What `var()` makes `text` of again: it takes every text for a template."""
+    return text.replace("{", "{{ '{' }}")
 
 
 def load_manifest() -> Mapping[str, Any]:

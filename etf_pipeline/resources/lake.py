@@ -14,8 +14,9 @@ one and a killed process leaves nothing half-written. A file whose content would
 """
 
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ _LAYOUT = 2
 _KINDS = ("raw", "archive", "ledger", "published")
 _KEPT = ("raw", "archive", "ledger")
 _FILES_AT_ONCE = 2
+_UNFIT = "?%"
+"""What SQLAlchemy, for Dagster, and DuckDB take for something else than a part of a path."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,13 @@ class Lake:
         A lake of an earlier version gets the digests its files lack.
 
         Raises:
-            LakeError: the lake holds data of another source or folder; or what cannot be made anew is gone from it.
+            LakeError: the lake holds data of another source or folder; or what cannot be made anew is gone from it; or
+                its path is one that DuckDB and Dagster take for something else.
         """
+        if unfit := sorted(set(_UNFIT) & set(str(self.root.absolute()))):
+            raise LakeError(
+                f"no lake can lie in {self.root}: choose a --lake without {' and '.join(unfit)} in its path"
+            )
         with exclusive_lock(self.root / ".lock"):
             if not self._marker.exists():
                 if self.parquet_files():
@@ -491,20 +499,23 @@ class Lake:
 
     def _views(self) -> dict[str, list[str]]:
         """The catalogue's views by name: what they read, and a digest of its columns."""
-        reads: dict[str, tuple[Path, Path]] = {}
+        reads: dict[str, tuple[Path, str]] = {}
         for table in self.published_tables():
             one, years = self.published_path(table), self.published_years(table)
             first = next(iter(years.values()), one)
-            reads[f"main.{table}"] = (first, one.with_suffix("") / "[0-9]*.parquet" if years else one)
+            reads[f"main.{table}"] = (
+                first,
+                _pattern(one.with_suffix(""), "[0-9]*.parquet") if years else _pattern(one),
+            )
         for ledger in sorted((self.root / "ledger").glob("[!.]*.parquet")):
-            reads[f"main.{ledger.stem}"] = (ledger, ledger)
+            reads[f"main.{ledger.stem}"] = (ledger, _pattern(ledger))
         for schema, files_of in (("raw", self.raw_files), ("archive", self.archive_files)):
             for dataset in load_contract().values():
                 if files := files_of(dataset):
-                    reads[f"{schema}.{dataset.name}"] = (files[0], files[0].parent / "[0-9s]*.parquet")
+                    reads[f"{schema}.{dataset.name}"] = (files[0], _pattern(files[0].parent, "[0-9s]*.parquet"))
         digests = {first: _columns_digest(first) for first, _ in reads.values()}
         # a file that cannot be read has no view until it is made anew
-        return {name: [str(files), digests[first]] for name, (first, files) in reads.items() if digests[first]}
+        return {name: [files, digests[first]] for name, (first, files) in reads.items() if digests[first]}
 
     def create_published_views(self, connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
         """Views of published tables under their names, of files that are whole now: DuckDB looks at no digest.
@@ -513,7 +524,7 @@ class Lake:
             LakeError: a table was not published yet, or a file is damaged.
         """
         for table in tables:
-            _create_view(connection, table, whole(self._published(table)))
+            _create_view(connection, table, map(_pattern, whole(self._published(table))))
 
     def create_raw_views(self, connection: duckdb.DuckDBPyConnection, end: date | None) -> None:
         """Views `raw.<dataset>` over the raw files, typed and empty where a dataset is absent.
@@ -532,7 +543,7 @@ class Lake:
                 continue
             cut = dataset.date_column if end is not None and dataset.name != "trading_calendar" else None
             where = f" WHERE {cut} <= DATE '{end}'" if cut else ""
-            _create_view_as(connection, f"raw.{dataset.name}", f"SELECT * FROM {_scan(files)}{where}")
+            _create_view_as(connection, f"raw.{dataset.name}", f"SELECT * FROM {_scan(map(_pattern, files))}{where}")
 
 
 def _opens(catalogue: Path) -> bool:
@@ -551,10 +562,10 @@ def _make_views(catalogue: Path, kept: Mapping[str, list[str]], views: Mapping[s
         for schema in ("raw", "archive"):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         for name in kept.keys() - views.keys():
-            connection.execute(f"DROP VIEW IF EXISTS {name}")
+            connection.execute(f"DROP VIEW IF EXISTS {view_name(name)}")
         for name, view in views.items():
             if kept.get(name) != view:
-                _create_view(connection, name, [Path(view[0])])
+                _create_view(connection, name, [view[0]])
 
 
 def _name(folder: Path | None) -> str | None:
@@ -583,17 +594,30 @@ def _columns_digest(file: Path) -> str:
     return digest_of(schema.remove_metadata().to_string(show_field_metadata=False))
 
 
-def _scan(files: list[Path]) -> str:
-    names = ", ".join("'" + str(f.absolute()).replace("'", "''") + "'" for f in files)
-    return f"read_parquet([{names}])"
+def _pattern(path: Path, names: str = "") -> str:
+    """What DuckDB takes for exactly this path, or for the files in it with such names."""
+    exactly = re.sub(r"[*?\[]", r"[\g<0>]", str(path.absolute()))
+    return f"{exactly}/{names}" if names else exactly
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> None:
-    _create_view_as(connection, name, f"SELECT * FROM {_scan(files)}")
+def _scan(patterns: Iterable[str]) -> str:
+    # a view's query takes no parameters
+    texts = ", ".join("'" + pattern.replace("'", "''") + "'" for pattern in patterns)
+    # without a look at folders that are named like `year=2024`
+    return f"read_parquet([{texts}], hive_partitioning = false)"
+
+
+def view_name(name: str) -> str:
+    """`schema.table`, or `table`, as it stands in SQL, whatever characters it has."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str, patterns: Iterable[str]) -> None:
+    _create_view_as(connection, name, f"SELECT * FROM {_scan(patterns)}")
 
 
 def _create_view_as(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
-    connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+    connection.execute(f"CREATE OR REPLACE VIEW {view_name(name)} AS {query}")
 
 
 _SQL_TYPES = {

@@ -1,18 +1,21 @@
 """The report without a browser: size, determinism, texts, and the workbook."""
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import openpyxl
 import pandas as pd
+import pyarrow as pa
 import pytest
 from stand_in import otherwise
 
-from etf_pipeline.reports import THUMBNAILS, ReportData, render_html, thumbnail, write_excel
+from etf_pipeline.reports import THUMBNAILS, ReportData, read_report_data, render_html, thumbnail, write_excel
 from etf_pipeline.reports.excel import column_descriptions, sheets
 from etf_pipeline.reports.html import _render
 from etf_pipeline.reports.texts import Texts
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.settings import Parameters
 
 Data = dict[str, ReportData]
@@ -47,7 +50,7 @@ def test_every_text_is_there_twice_and_used(data: Data) -> None:
     assert set(texts.parameters) == set(Parameters.model_fields)
 
 
-@pytest.mark.parametrize("value", ["<script>alert(1)</script>", "</script><b>"])
+@pytest.mark.parametrize("value", ["<script>alert(1)</script>", "</script><b>", "<!--", "[/]", 'bob\'s "{{ 7*7 }}"'])
 def test_data_cannot_break_out_of_the_page(data: Data, value: str) -> None:
     full = data["full"]
     held = full.strategy_holdings.assign(largest_etf=value, industry_name=value)
@@ -60,7 +63,10 @@ def test_data_cannot_break_out_of_the_page(data: Data, value: str) -> None:
         ),
         "zh",
     )
-    assert value not in page
+    embedded = page[page.index('id="data">') + len('id="data">') :].partition("</script>")[0]
+    assert json.dumps(value)[1:-1] in json.dumps(json.loads(embedded))
+    assert "<" not in embedded
+    assert value not in page or "<" not in value
 
 
 @KINDS
@@ -98,3 +104,23 @@ def test_thumbnails_are_pictures(data: Data, kind: str, name: str) -> None:
     assert picture.startswith(b"\x89PNG")
     assert picture == thumbnail(data[kind], name)
     assert len(picture) > 5000
+
+
+def test_two_industries_of_one_name_are_told_apart(data: Data, tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    lake.claim("test")
+    twins = first, second = sorted(data["full"].industry_weekly["industry_code"].unique())[:2]
+    for name, table in data["full"].tables.items():
+        if "industry_name" in table:
+            table = table.assign(industry_name=table["industry_name"].mask(table["industry_code"].isin(twins), "=1"))
+        lake.publish(name, pa.Table.from_pandas(table, preserve_index=False), "hash")
+    read = read_report_data(lake, data["full"].parameters)
+    names = set(read.industry_weekly["industry_name"])
+    assert {f"=1 ({first})", f"=1 ({second})"} < names
+    assert f"=1 ({first})" in render_html(read, "zh")
+    for name in THUMBNAILS:
+        assert thumbnail(read, name)
+    write_excel(read, tmp_path / "a.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "a.xlsx", read_only=True)
+    cells = {cell.value: cell.data_type for row in book["industry_weekly"].iter_rows() for cell in row}
+    assert cells[f"=1 ({first})"] == "s"

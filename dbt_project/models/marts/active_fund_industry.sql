@@ -56,7 +56,7 @@ select
     held.public_date,
     coalesce(max(held.market_value_cny) filter (where held.industry_code = industry.industry_code), 0)
     / {{ exact_sum('held.market_value_cny') }} as active_share_ratio,
-    '{{ var("source_label") }}' as source
+    {{ text_var('source_label') }} as source
 from held
 cross join {{ ref('stg_industry__info') }} as industry
 group by held.week_end, industry.industry_code, held.report_date, held.public_date

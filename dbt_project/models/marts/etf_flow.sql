@@ -54,7 +54,7 @@ select
     placed.universe_exclusion is null as in_universe,
     placed.universe_exclusion,
     coalesce(held_factor.cumulative_factor, 1) as cumulative_split_factor,
-    '{{ var("source_label") }}' as source
+    {{ text_var('source_label') }} as source
 from placed
 left join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
 left join dividends using (etf_code, trade_date)

@@ -49,7 +49,7 @@ complete as (
 )
 
 select
-    '{{ var("scheme") }}' as scheme,
+    {{ text_var('scheme') }} as scheme,
     complete.trade_date,
     complete.industry_code,
     complete.industry_name,
@@ -61,7 +61,7 @@ select
     complete.net_creation_cny,
     complete.week_end,
     complete.week_net_creation_cny,
-    '{{ var("source_label") }}' as source
+    {{ text_var('source_label') }} as source
 from complete
 asof left join {{ ref('int_industry__float_value') }} as float_value
     on

@@ -62,7 +62,7 @@ select
     held.held_value_cny,
     info.annual_fee_ratio,
     traded.mean_amount_cny,
-    '{{ var("source_label") }}' as source
+    {{ text_var('source_label') }} as source
 from held
 inner join {{ ref('stg_etf__info') }} as info using (etf_code)
 left join traded on held.etf_code = traded.etf_code and held.week_end = traded.trade_date

@@ -31,7 +31,7 @@ select
     weekly.net_creation_cny,
     weekly.held_share_ratio - last_week.held_share_ratio as held_share_change_ratio,
     weekly.held_share_ratio - weeks_ago.held_share_ratio as held_share_medium_change_ratio,
-    '{{ var("source_label") }}' as source
+    {{ text_var('source_label') }} as source
 from weekly
 left join weekly as last_week
     on weekly.industry_code = last_week.industry_code and weekly.week_number - 1 = last_week.week_number

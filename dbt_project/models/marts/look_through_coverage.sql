@@ -12,5 +12,5 @@ select
     basis,
     value_cny,
     value_cny / {{ exact_sum('value_cny', "over (partition by week_end)") }} as ratio,
-    '{{ var("source_label") }}' as source
+    {{ text_var('source_label') }} as source
 from valued

@@ -40,5 +40,5 @@ select
     etf_issue_change_ratio,
     active_issue_change_ratio,
     etf_issue_change_ratio - active_issue_change_ratio as heat,
-    '{{ var("source_label") }}' as source
+    {{ text_var('source_label') }} as source
 from changed

@@ -7,7 +7,7 @@ select
     stock.is_a_share,
     stock.held_value_cny,
     stock.net_creation_cny,
-    '{{ var("source_label") }}' as source
+    {{ text_var('source_label') }} as source
 from {{ ref('int_stock__weekly') }} as stock
 left join {{ ref('stg_industry__membership') }} as membership
     on

@@ -1,3 +1,3 @@
 select industry_code, industry_name
 from {{ source('raw', 'industry_info') }}
-where scheme = '{{ var("scheme") }}'
+where scheme = {{ text_var('scheme') }}

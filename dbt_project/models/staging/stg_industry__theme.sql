@@ -1,3 +1,3 @@
 select theme, industry_code
 from {{ source('raw', 'theme_industry') }}
-where scheme = '{{ var("scheme") }}'
+where scheme = {{ text_var('scheme') }}
