@@ -50,6 +50,10 @@ class Column(_Frozen):
     above: float | None = None
     maximum: float | None = None
     median_minimum: float | None = None
+    median_maximum: float | None = None
+    steps: Literal["never", "seldom", "freely"] | None = None
+    """How an instrument's value moves tenfold from one row to the next: never, only with an event of its own (a
+    split), or at times (turnover)."""
 
 
 class KnownFrom(_Frozen):

@@ -3,7 +3,7 @@
 Here: asking the source for a range of partitions and writing it. Not here: any repair or computation.
 """
 
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import pandas as pd
@@ -12,9 +12,11 @@ from etf_pipeline.checks import expectations
 from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import last_calendar_session
 from etf_pipeline.partitions import raw_partitions, selected_window
+from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.sources.base import DISAGREEMENTS, NotAvailable, Source, SourceError, TransientSourceError
 from etf_pipeline.sources.canonical import calendar_rows
+from etf_pipeline.sources.units import NEIGHBOUR_DAYS, unit_faults
 
 _PREVIEW_ROWS = 5
 _MAX_RETRIES = 5
@@ -57,6 +59,7 @@ def _raw_asset(dataset: Dataset, partitions_def: dg.PartitionsDefinition | None)
                 raise SourceError(f"{dataset.name} is required: {frame.reason}")
             context.log.info("%s: not available: %s", dataset.name, frame.reason)
             return dg.MaterializeResult(metadata={"available": False, "reason": frame.reason})
+        _refuse_other_units(pipeline, dataset, frame, start, end)
         if dataset.name == "trading_calendar":
             start, end = frame["trade_date"].min().date(), frame["trade_date"].max().date()
         pipeline.lake.write_raw(dataset, frame, start, end)
@@ -75,6 +78,34 @@ def _fetch(source: Source, dataset: Dataset, start: date, end: date) -> pd.DataF
         # the exchange announces its calendar a year ahead, so it is never cut at the end of the run
         return calendar_rows(date(1990, 1, 1), last_calendar_session())
     return source.fetch(dataset.name, start, end)
+
+
+def _refuse_other_units(pipeline: Pipeline, dataset: Dataset, frame: pd.DataFrame, start: date, end: date) -> None:
+    """Compare the units of the rows with those the lake holds of days before and after: one day alone may not tell.
+
+    Raises:
+        SourceError: they differ.
+    """
+    column = dataset.date_column
+    if column is None or not any(c.steps for c in dataset.columns.values()):
+        return
+    stored = _stored_near(pipeline.lake, dataset, start, end)
+    beside = stored[(stored[column] < pd.Timestamp(start)) | (stored[column] > pd.Timestamp(end))]
+
+    def rows_near(name: str, day: pd.Timestamp) -> pd.DataFrame:
+        return _stored_near(pipeline.lake, load_contract()[name], day, day)
+
+    if len(beside) and (faults := unit_faults(dataset, frame, beside, rows_near)):
+        found = "\n".join(f"{pipeline.source.label}: {dataset.name}: {f.rule}. {f.advice}." for f in faults)
+        raise SourceError(f"{found}\nIf the rows in the lake are the wrong ones, ingest from the first of them on.")
+
+
+def _stored_near(lake: Lake, dataset: Dataset, start: date, end: date) -> pd.DataFrame:
+    """Stored rows of a dated dataset from NEIGHBOUR_DAYS before `start` to as many after `end`."""
+    around = timedelta(days=NEIGHBOUR_DAYS)
+    first, last = start - around, end + around
+    rows = lake.read_raw(dataset, files=[f for f in lake.raw_files(dataset) if first.year <= int(f.stem) <= last.year])
+    return rows[rows[dataset.date_column].between(pd.Timestamp(first), pd.Timestamp(last))]
 
 
 def _metadata(

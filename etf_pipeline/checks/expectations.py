@@ -23,6 +23,7 @@ from etf_pipeline.resources.digests import digest_of
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.resources.storage import open_table, rows_in
+from etf_pipeline.sources import units
 
 NAME = "expectations"
 _ROWS_TOGETHER = 2_500_000
@@ -90,8 +91,9 @@ def _of_few_rows(files: Sequence[Path]) -> list[list[Path]]:
 
 
 def _rules_digest() -> str:
+    code = [Path(str(module.__file__)) for module in (suites, units)]
     contract = Path(__file__).parents[1] / "contract.yaml"
-    return digest_of(Path(suites.__file__), contract, importlib.metadata.version("great-expectations"))
+    return digest_of(*code, contract, importlib.metadata.version("great-expectations"))
 
 
 class _Stored:

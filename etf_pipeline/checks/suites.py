@@ -24,6 +24,7 @@ from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.early import Early
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
+from etf_pipeline.sources.units import unit_faults
 
 if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
@@ -172,9 +173,6 @@ def _column_expectations(column: Column) -> Iterator["Expectation"]:
             strict_min=column.above is not None,
             meta=rule,
         )
-    if column.median_minimum is not None:
-        rule = {"rule": f"median at least {column.median_minimum:,.0f} (unit)", "columns": show}
-        yield gxe.ExpectColumnMedianToBeBetween(column=name, min_value=column.median_minimum, meta=rule)
 
 
 @dataclass(frozen=True)
@@ -204,6 +202,13 @@ def _derived(dataset: Dataset, frame: pd.DataFrame) -> Iterator[_Derived]:
         for above, below in (("high", "low"), ("high", "close"), ("close", "low")):
             ratio = frame[above] / frame[below]
             yield _Derived(f"{above} not below {below}", (above, below), ratio, minimum=1 - PRICE_TOLERANCE)
+    judged = [c.name for c in dataset.columns.values() if c.steps or c.median_minimum or c.median_maximum]
+    if judged:
+        wrong = np.zeros(len(frame))
+        for fault in unit_faults(dataset, frame):
+            wrong[fault.rows] = 1
+        rule = "in the contract's unit, judged per day and exchange"
+        yield _Derived(rule, tuple(judged), pd.Series(wrong), maximum=0)
     if dataset.known_from and not dataset.known_from.ahead:
         day = _day_of(dataset.known_from, frame).dt.tz_localize(SHANGHAI)
         early = (frame[AVAILABLE_AT] - day).dt.total_seconds() / 86_400

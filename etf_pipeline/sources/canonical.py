@@ -16,6 +16,7 @@ import pandas as pd
 from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays
 from etf_pipeline.core.calendar import SHANGHAI, last_calendar_session, moments, sessions_after, sessions_between
 from etf_pipeline.sources.base import SourceError
+from etf_pipeline.sources.units import RowsNear, unit_faults
 
 CODE_PATTERN = r"[0-9A-Za-z]+\.[A-Z]{2,4}"
 INDUSTRY_PATTERN = rf"CI\d{{6}}|{CODE_PATTERN}"
@@ -28,7 +29,9 @@ PRICE_TOLERANCE = 1e-6
 _Mask = npt.NDArray[np.bool_]
 
 
-def canonical_frame(dataset: Dataset, frame: pd.DataFrame, where: str, today: date | None = None) -> pd.DataFrame:
+def canonical_frame(
+    dataset: Dataset, frame: pd.DataFrame, where: str, today: date | None = None, judge_units: bool = True
+) -> pd.DataFrame:
     """`frame` with exactly the contract's columns and types, sorted by key, `available_at` filled; a new frame.
 
     Types: `str` (missing is NaN), float64, naive datetime64[us] for dates, `boolean`, Asia/Shanghai timestamps for
@@ -38,14 +41,20 @@ def canonical_frame(dataset: Dataset, frame: pd.DataFrame, where: str, today: da
     Raises:
         SourceError: `frame` breaks the contract; the message lists every violation as `examine` words them.
     """
-    canonical, violations = examine(dataset, frame, where, today)
+    canonical, violations = examine(dataset, frame, where, today, judge_units=judge_units)
     if violations:
         raise SourceError("\n".join(violations))
     return canonical
 
 
 def examine(
-    dataset: Dataset, frame: pd.DataFrame, where: str, today: date | None = None
+    dataset: Dataset,
+    frame: pd.DataFrame,
+    where: str,
+    today: date | None = None,
+    known: pd.DataFrame | None = None,
+    rows_near: RowsNear | None = None,
+    judge_units: bool = True,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The canonical form of `frame`, and all its violations of the contract; the form is usable only without any.
 
@@ -56,6 +65,7 @@ def examine(
     Every violation names `where` (the file), the rule, how many rows break it and the first of them, and what to do.
     Rows are named by the index of `frame`: a default one counts from 1, a two-level one holds (file, row). Dates
     later than `today` (default: the current day in Shanghai) are violations unless the contract lets them lie ahead.
+    Units are judged beside `known`, canonical rows of the dataset of other days, as `unit_faults` says, or not at all.
     """
     findings = _Findings(dataset, frame, where)
     last_day = pd.Timestamp(today) if today else pd.Timestamp.now(SHANGHAI).normalize().tz_localize(None)
@@ -70,6 +80,9 @@ def examine(
     order, is_repeated = _order(_ranks(canonical, dataset.key))
     if not absent:
         _examine_rows(dataset, canonical, is_repeated, findings)
+        if judge_units:
+            for fault in unit_faults(dataset, canonical, known, rows_near):
+                findings.add(fault.rule, fault.rows, fault.advice, [fault.column])
         if dataset.known_from is not None:
             canonical = _examine_available_at(dataset, dataset.known_from, frame, canonical, findings)
     if findings.violations:
@@ -245,14 +258,6 @@ def _examine_numbers(column: Column, values: pd.Series, findings: _Findings) -> 
         if column.unit and column.unit.startswith("fraction"):
             advice = f"If these are percent, convert them to fractions (mapping.yaml: units: {{{column.name}: 0.01}})"
         findings.add(f"{name} is above {column.maximum:g}", finite & (values > column.maximum), advice, show)
-    median = values.median()
-    if column.median_minimum is not None and median < column.median_minimum:
-        unit = column.unit or ""
-        wrong = "万" + {"CNY": "元"}.get(unit, unit)
-        findings.add_text(
-            f"median of {name} is {median:,.10g}, below {column.median_minimum:,.10g}: looks like {wrong} instead of "
-            f"{unit}. Convert the unit (mapping.yaml: units: {{{column.name}: 10000}})"
-        )
 
 
 def _examine_days(column: Column, values: pd.Series, findings: _Findings, last_day: pd.Timestamp) -> None:
@@ -361,7 +366,10 @@ def _texts(raw: pd.Series) -> pd.Series:
     return pd.Series([v if isinstance(v, str) else None for v in raw], raw.index, dtype="str")
 
 
-def _numbers(raw: pd.Series) -> pd.Series:
+def numbers_of(raw: pd.Series) -> pd.Series:
+    """The column as float64, whatever type its numbers have; NaN where a value is no number."""
+    if isinstance(raw.dtype, pd.CategoricalDtype):
+        raw = raw.astype(raw.cat.categories.dtype)
     if pd.api.types.is_numeric_dtype(raw) and not pd.api.types.is_bool_dtype(raw):
         return pd.Series(raw.to_numpy(dtype="float64", na_value=np.nan), raw.index)
     return pd.Series([_number(v) for v in raw], raw.index, dtype="float64")
@@ -425,7 +433,7 @@ _TYPES: dict[str, tuple[Callable[[pd.Series], pd.Series], str, str]] = {
     "industry": (_texts, "not text", "Store codes as text"),
     "label": (_texts, "not text", "Store the column as text"),
     "text": (_texts, "not text", "Store the column as text"),
-    "number": (_numbers, "not a number", "Store plain numbers: no separators, units or words"),
+    "number": (numbers_of, "not a number", "Store plain numbers: no separators, units or words"),
     "date": (
         days_of,
         "not a plain calendar day",

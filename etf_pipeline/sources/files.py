@@ -45,10 +45,12 @@ from etf_pipeline.sources.canonical import (
     canonical_frame,
     days_of,
     examine,
+    numbers_of,
     off_session,
     outside_set_sum,
 )
 from etf_pipeline.sources.examined import Facts, FactsFile, Part, are_apart, rules_digest
+from etf_pipeline.sources.units import NEIGHBOUR_DAYS
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 MAPPING_FILE = "mapping.yaml"
@@ -311,12 +313,14 @@ class FilesSource:
     def _rows_of_known(self, name: str, facts: Facts, days: Days | None) -> pd.DataFrame:
         """Rows of files whose facts are known: only the parts that have some of `days` are read."""
         paths = self._paths(name)
+        paths = [p for p in paths if p.name in facts.parts]
         # where there is none, any, for its columns
         read = [p for p in paths if days is None or facts.parts[p.name].overlaps(*days)] or paths[:1]
         raw, where = self._raw(name, read, days)
         if facts.left_out:
             raw = raw[~_set_names(self._contract[name], raw).isin(facts.left_out)]
-        return canonical_frame(self._contract[name], raw, where, self._today)
+        # units were judged with all the days
+        return canonical_frame(self._contract[name], raw, where, self._today, judge_units=False)
 
     def _examined(self, name: str) -> _Examined:
         if name not in self._snapshot.datasets:
@@ -346,19 +350,42 @@ class FilesSource:
         if dataset.date_column not in dataset.key or dataset.stays:
             return None
         try:
-            facts = self._examine(name, added).facts
+            facts = self._examine(name, added, self._rows_beside(name, known, added)).facts
         except SourceError:  # worded by the examination of everything
             return None
         if facts is None or set(facts.columns) != set(known.columns):
             return None
         return _Examined([], known.joined(facts)) if are_apart(facts.parts.values(), known.parts.values()) else None
 
+    def _rows_beside(self, name: str, known: Facts, added: list[Path]) -> pd.DataFrame | None:
+        """Known rows of the days around those of the added files, by which their units are judged."""
+        dataset = self._contract[name]
+        column = str(dataset.date_column)
+        if not any(c.steps for c in dataset.columns.values()):
+            return None
+        frames = [_read(p, p.name, dataset, self._mapping(name), only=column) for p in added]
+        days = pd.concat([days_of(f[column]) for f in frames if column in f] or [pd.Series(dtype="datetime64[us]")])
+        if days.isna().all():
+            return None
+        around = pd.Timedelta(days=NEIGHBOUR_DAYS)
+        return self._rows_of_known(name, known, ((days.min() - around).date(), (days.max() + around).date()))
+
+    def _rows_near(self, name: str, day: pd.Timestamp) -> pd.DataFrame | None:
+        """Rows of a dataset around a day, whatever is wrong with them; None where there are none."""
+        try:
+            paths = self._paths(name)
+            around = pd.Timedelta(days=NEIGHBOUR_DAYS)
+            raw, where = self._raw(name, paths, ((day - around).date(), (day + around).date())) if paths else (None, "")
+        except SourceError:  # told when that dataset is examined
+            return None
+        return None if raw is None else examine(self._contract[name], raw, where, self._today, judge_units=False)[0]
+
     def _rules(self, name: str) -> str:
         dataset = self._contract[name]
         others = self._tracked() if name == "index_weight" else None
         return rules_digest(dataset, self._mapping(name).model_dump(mode="json"), others)
 
-    def _examine(self, name: str, paths: list[Path]) -> _Examined:
+    def _examine(self, name: str, paths: list[Path], known: pd.DataFrame | None = None) -> _Examined:
         dataset = self._contract[name]
         digests = {p.name: file_digest(p) for p in paths} if self._facts else dict.fromkeys((p.name for p in paths), "")
         raw, where = self._raw(name, paths)
@@ -366,7 +393,7 @@ class FilesSource:
         used = raw
         if name == "index_weight":
             used, left_out = self._without_unused_sets(raw, where)
-        frame, violations = examine(dataset, used, where, self._today)
+        frame, violations = examine(dataset, used, where, self._today, known, self._rows_near)
         if raw.empty:
             violations.append(f"{where}: holds no rows. Export it again, or delete it if there is no such data.")
         if violations:
@@ -513,13 +540,15 @@ def _with_mapping(frame: pd.DataFrame, where: str, mapping: FileMapping) -> pd.D
         raise SourceError(
             f"{where}: has a column {', '.join(clash)}, which {MAPPING_FILE} sets to a constant. Keep one."
         )
-    # columns that are not numeric stay as they are: they are refused with the values the user wrote
-    scaled = {
-        column: frame[column] * factor
-        for column, factor in mapping.units.items()
-        if column in frame and frame[column].dtype.kind in "iuf"
-    }
+    scaled = {c: _times(frame[c], factor) for c, factor in mapping.units.items() if c in frame}
     return frame.assign(**scaled, **mapping.constants)
+
+
+def _times(values: pd.Series, factor: float) -> pd.Series:
+    """Numbers of any type times the factor. Cells that are none stay: they are refused with what the user wrote."""
+    numbers = numbers_of(values) * factor
+    unread = numbers.isna() & values.notna()
+    return numbers.astype(object).mask(unread, values.astype(object)) if unread.any() else numbers
 
 
 def _read(

@@ -74,7 +74,7 @@ BROKEN: dict[str, dict[str, tuple[Change, str]]] = {
     },
     "etf_share": {
         "finite and at least 0": (put("shares", -1.0), "-1"),
-        "median at least": (lambda f: f.assign(shares=f["shares"] / 1e4), ""),
+        "in the contract's unit": (lambda f: f.assign(shares=f["shares"] / 1e4), "510300.SH"),
         "session of the Shanghai": (put("trade_date", pd.Timestamp("2025-10-03"), 1), "2025-10-03"),
         "to today": (put("trade_date", pd.Timestamp("2099-01-05"), 2), "2099-01-05"),
         "code with upper-case": (put("etf_code", "510300", 3), "510300"),

@@ -17,6 +17,8 @@ from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.resources.storage import write_table
 from etf_pipeline.settings import Deployment, Parameters
+from etf_pipeline.sources.base import NotAvailable, SourceError
+from etf_pipeline.sources.sample import SampleSource
 from tests.pipeline.harness import digests, link_lake
 
 pytestmark = pytest.mark.slow
@@ -136,4 +138,25 @@ def test_a_withheld_date_stays_empty(sample_lake: Path, tmp_path: Path) -> None:
     lake = link_lake(sample_lake, tmp_path / "lake", "raw", "published")
     before = digests(lake)
     rebalance(lake, day="2015-02-06")
+    assert digests(lake) == before
+
+
+@pytest.mark.xdist_group("partitions")
+def test_a_day_in_another_unit_is_refused_by_what_the_lake_holds(
+    by_range: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = link_lake(by_range, tmp_path / "lake", "raw")
+    before = digests(lake)
+    fetch = SampleSource.fetch
+
+    def in_tens(self: SampleSource, dataset: str, start: date, end: date) -> pd.DataFrame | NotAvailable:
+        rows = fetch(self, dataset, start, end)
+        # ten shares as one: nothing about the day alone is wrong
+        return rows.assign(shares=rows["shares"] / 10) if isinstance(rows, pd.DataFrame) and "shares" in rows else rows
+
+    monkeypatch.setattr(SampleSource, "fetch", in_tens)
+    with pytest.raises(
+        SourceError, match=rf"`shares` changes its unit: .* are 1/10 of those of .* on {DAYS[-1]} \(\.SH"
+    ):
+        ingest(lake, day=DAYS[-1])
     assert digests(lake) == before

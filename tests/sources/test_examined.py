@@ -39,9 +39,9 @@ def examinations(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Rows examined by dataset since it was last cleared."""
     rows: dict[str, int] = {}
 
-    def examine(dataset: Any, frame: pd.DataFrame, *others: Any) -> Any:
+    def examine(dataset: Any, frame: pd.DataFrame, *others: Any, **named: Any) -> Any:
         rows[dataset.name] = rows.get(dataset.name, 0) + len(frame)
-        return true_examine(dataset, frame, *others)
+        return true_examine(dataset, frame, *others, **named)
 
     true_examine = files.examine
     monkeypatch.setattr(files, "examine", examine)
