@@ -444,6 +444,7 @@ def _execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"
     log.parent.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
+        pipeline.lake.at_work(console.print),
         log.open("w", encoding="utf-8") as stream,
         Progress(*columns, console=console, transient=True) as progress,
         contextlib.redirect_stdout(stream),

@@ -1,5 +1,7 @@
 """Everything Dagster knows of this project, assembled. Loading it needs no data, no network and no lake."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from etf_pipeline.alerts import alert_sensors
@@ -54,10 +56,22 @@ def build_defs(deployment: Deployment | None = None, pipeline: Pipeline | None =
         jobs=jobs,
         schedules=automation_schedules(pipeline),
         sensors=[*automation_sensors(pipeline, jobs), drop_folder_sensor(pipeline, jobs), *alert_sensors(pipeline)],
-        resources={"pipeline": pipeline},
+        resources={"pipeline": _at_work(pipeline)},
         # a process a step would import everything anew, six seconds each time
         executor=dg.in_process_executor,
     )
+
+
+def _at_work(pipeline: Pipeline) -> dg.ResourceDefinition:
+    """The pipeline for as long as a run lasts, during which no other works on its lake."""
+
+    @dg.resource
+    def resource(context: dg.InitResourceContext) -> Iterator[Pipeline]:
+        tell = context.log.info if context.log else print
+        with pipeline.lake.at_work(tell):
+            yield pipeline
+
+    return resource
 
 
 @dg.definitions

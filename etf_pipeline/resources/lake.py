@@ -13,6 +13,7 @@ Every write goes to a temporary name first and is renamed when complete, so a re
 one and a killed process leaves nothing half-written. A file whose content would not change is not touched.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -61,6 +62,10 @@ _UNFIT = "?%"
 """What SQLAlchemy, for Dagster, and DuckDB take for something else than a part of a path."""
 
 
+_at_work: set[Path] = set()
+"""Lock files of the lakes this process is at work on."""
+
+
 @dataclass(frozen=True)
 class Lake:
     """Reads and writes one lake folder."""
@@ -76,6 +81,34 @@ class Lake:
     def warehouse(self) -> Path:
         """The DuckDB file dbt builds in; private to the step that holds its lock."""
         return self.root / "build" / "warehouse.duckdb"
+
+    @contextmanager
+    def at_work(self, tell: Callable[[str], object]) -> Iterator[None]:
+        """Be the one run that works on the lake, whether a command's or the daemon's; wait for another to end.
+
+        That there is another is told once. A process that is at work already goes on.
+        """
+        path = self.root / ".run.lock"
+        if path in _at_work:
+            yield
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                other = handle.read().strip() or "of another process"
+                tell(f"Another run ({other}) works on lake {self.root}; waiting for it to end.")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()}, since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+            handle.flush()
+            _at_work.add(path)
+            try:
+                yield
+            finally:
+                _at_work.discard(path)
 
     def remove_warehouse(self) -> None:
         """Have the next build make everything anew; nobody else may have it open."""
