@@ -27,7 +27,14 @@ import pandas as pd
 from etf_pipeline.assets.strategy import restated_dates
 from etf_pipeline.assets.warehouse import sql_unit_tests
 from etf_pipeline.contract import load_contract
-from etf_pipeline.core.calendar import SHANGHAI, rebalance_dates, sessions_between
+from etf_pipeline.core.calendar import (
+    SHANGHAI,
+    CalendarEndError,
+    is_session,
+    last_calendar_session,
+    rebalance_dates,
+    sessions_between,
+)
 from etf_pipeline.intake import MORNING, Intake, intakes, overdue
 from etf_pipeline.partitions import raw_partitions
 from etf_pipeline.resources.pipeline import FIRST_DAY, Pipeline
@@ -112,6 +119,14 @@ def automation_schedules(pipeline: Pipeline) -> list[dg.ScheduleDefinition]:
     ]  # fmt: skip
 
 
+def _no_session(day: date) -> str | None:
+    """Why nothing is asked for on `day`: the exchange is closed, or nobody knows yet; None on a session."""
+    try:
+        return None if is_session(day) else f"{day} is no session of the Shanghai exchange"
+    except CalendarEndError as error:
+        return str(error)
+
+
 def _cron(at: Any) -> str:
     return f"{at.minute} {at.hour} * * 1-5"
 
@@ -129,8 +144,8 @@ def _intake_schedule(
     )
     def tick(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         day = context.scheduled_execution_time.astimezone(ZoneInfo(SHANGHAI)).date()
-        if not len(sessions_between(day, day)):
-            yield dg.SkipReason(f"{day} is no session of the Shanghai exchange")
+        if closed := _no_session(day):
+            yield dg.SkipReason(closed)
             return
         wanted = [(group, start) for group in groups for start in group.due_on(day)]
         reasons = [] if wanted else [f"nothing of {', '.join(g.name for g in groups)} is due on {day}"]
@@ -218,8 +233,8 @@ def _reference_schedule(pipeline: Pipeline) -> dg.ScheduleDefinition:
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         day = context.scheduled_execution_time.astimezone(ZoneInfo(SHANGHAI)).date()
-        if not len(sessions_between(day, day)):
-            return dg.SkipReason(f"{day} is no session of the Shanghai exchange")
+        if closed := _no_session(day):
+            return dg.SkipReason(closed)
         return dg.RunRequest(f"reference {day}", tags=lake_tags(pipeline))
 
     return tick
@@ -249,6 +264,9 @@ def _missed_sessions(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefini
     def missed_sessions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         cursor: dict[str, str] = json.loads(context.cursor or "{}")
         requests, reasons = [], []
+        if (today := now().date()) > last_calendar_session() and (unknown := _no_session(today)):
+            context.log.warning(unknown)
+            reasons.append(unknown)
         for group in intakes().values():
             known = cursor.get(group.name)
             settled = date.fromisoformat(known) if known else _held_until(pipeline, group)

@@ -21,7 +21,7 @@ import duckdb
 import pandas as pd
 
 from etf_pipeline.contract import Dataset, load_contract
-from etf_pipeline.core.calendar import last_calendar_session, sessions_between
+from etf_pipeline.core.calendar import last_calendar_session, sessions_between, sessions_left
 from etf_pipeline.notify import VARIABLE, Message, Notifier
 from etf_pipeline.resources.lake import Lake, view_name
 from etf_pipeline.resources.storage import advice, damage, open_table, quoted, read_table, set_aside
@@ -35,7 +35,8 @@ _JUDGED_SESSIONS = 250
 """Holes of the last year need mending; older ones are noted, but nobody will mend them."""
 _JUDGED_MONTHS = 12
 _FREE_BYTES = 2 * 1024**3
-_CALENDAR_DAYS = 45
+_CALENDAR_ACTION_SESSIONS = 5
+"""A schedule that does not know its day stops: the last week is the time to act."""
 _SHOWN = 5
 _FILES_AT_ONCE = 2
 _PACKAGES = ("dagster", "dbt-core", "dbt-duckdb", "duckdb", "apprise")
@@ -67,7 +68,7 @@ def examine(lake: Lake, parameters: Parameters, today: date, *, fix: bool = Fals
         *holes(lake),
         *disk(lake),
         *run_log(lake, parameters.run_log_days, fix=fix),
-        *calendar(today),
+        *calendar(today, parameters.calendar_warning_sessions),
         *channels(),
         *versions(),
     ]
@@ -374,14 +375,15 @@ def _old_runs(instance: Any, home: Path, days: int, fix: bool) -> Finding:
     return _mended("run log", found, "doctor --fix deletes their records; results stay", fix)
 
 
-def calendar(today: date) -> Iterator[Finding]:
-    """The exchange's holidays are known far enough ahead for schedules and rebalance dates."""
-    last = last_calendar_session()
-    if last < today + timedelta(days=_CALENDAR_DAYS):
-        advice = "upgrade exchange-calendars: next year's holidays are published in late autumn"
-        yield Finding("action", "calendar", f"known until {last}", advice)
-    else:
+def calendar(today: date, warning: int) -> Iterator[Finding]:
+    """The exchange's holidays are known for `warning` sessions ahead; action is due in the last week of them."""
+    last, left = last_calendar_session(), sessions_left(today)
+    if left >= warning:
         yield Finding("ok", "calendar", f"known until {last}")
+        return
+    advice = "pip install -U exchange-calendars: next year's holidays are published in late autumn"
+    found = f"ends on {last}, {left} sessions ahead"
+    yield Finding("note" if left > _CALENDAR_ACTION_SESSIONS else "action", "calendar", found, advice)
 
 
 def channels() -> Iterator[Finding]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from etf_pipeline import automation
 from etf_pipeline.automation import INGEST_JOBS, lake_tags, partitions_of, range_request, raw_key
 from etf_pipeline.contract import EARLIEST_DATE, Dataset, load_contract
-from etf_pipeline.core.calendar import sessions_between
+from etf_pipeline.core.calendar import CalendarEndError, last_calendar_session, sessions_between
 from etf_pipeline.resources.digests import file_digest
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
@@ -58,7 +58,7 @@ def drop_folder_sensor(pipeline: Pipeline, jobs: list[Any]) -> dg.SensorDefiniti
         state = json.loads(context.cursor or '{"tick": 0, "taken": {}, "seen": {}}')
         try:
             requests, reasons, state = look(pipeline, FilesSource(deployment.data.absolute()), state)
-        except SourceError as error:
+        except (SourceError, CalendarEndError) as error:
             return dg.SensorResult(skip_reason=dg.SkipReason(str(error)), cursor=context.cursor)
         skip = None if requests else dg.SkipReason("; ".join(reasons) or "nothing new in the folder")
         return dg.SensorResult(requests, skip_reason=skip, cursor=json.dumps(state))
@@ -118,8 +118,9 @@ def _stamp(path: Path) -> Stamp:
 def _whole(path: Path) -> bool:
     """Whether the file is not empty and, if Parquet, ends as Parquet files do."""
     size = path.stat().st_size
-    if path.suffix != ".parquet" or size < 2 * len(_PARQUET_MARK):
-        return size > 0 and path.suffix != ".parquet"
+    is_parquet = path.suffix.lower() == ".parquet"
+    if not is_parquet or size < 2 * len(_PARQUET_MARK):
+        return size > 0 and not is_parquet
     with path.open("rb") as stream:
         stream.seek(-len(_PARQUET_MARK), 2)
         return stream.read() == _PARQUET_MARK
@@ -207,7 +208,8 @@ def _partitions(pipeline: Pipeline, partition: str, first: date, last: date) -> 
         return None
     if partition == "day":
         # NAVs of a half-year end that is no session lie between two partitions: take both
-        around = sessions_between(max(first - timedelta(days=20), begin), min(last + timedelta(days=20), end))
+        until = min(last + timedelta(days=20), end, max(last, last_calendar_session()))
+        around = sessions_between(max(first - timedelta(days=20), begin), until)
         before, after = around[around <= pd.Timestamp(first)], around[around >= pd.Timestamp(last)]
         starts = [*before[-1:], *around[:1]][:1] + [*after[:1], *around[-1:]][:1]
         days = [day.date() for day in starts]

@@ -78,6 +78,7 @@ class Parameters(BaseModel):
     report_language: Literal["zh", "en"]
     repull_sessions: int = Field(ge=0)
     catch_up_limit_sessions: int = Field(ge=1)
+    calendar_warning_sessions: int = Field(ge=1)
     run_log_days: int = Field(ge=1)
 
     @classmethod

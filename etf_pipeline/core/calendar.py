@@ -14,6 +14,16 @@ SHANGHAI = "Asia/Shanghai"
 _FIRST_DAY = "1990-12-19"
 
 
+class CalendarEndError(ValueError):
+    """Whether a day is a session is not known: the calendar library's holidays end before it."""
+
+    def __init__(self, day: date) -> None:
+        super().__init__(
+            f"whether {day} is a session of the Shanghai exchange is not known: the calendar of exchange-calendars "
+            f"ends on {last_calendar_session()}. Upgrade it: pip install -U exchange-calendars"
+        )
+
+
 @lru_cache(maxsize=1)
 def _xshg_sessions() -> pd.DatetimeIndex:
     # imported here: the library takes a second to load, and most processes need no calendar
@@ -26,17 +36,37 @@ def sessions_between(start: date, end: date) -> pd.DatetimeIndex:
     """Sessions of the Shanghai exchange from `start` to `end`, both included (naive dates, ascending).
 
     Raises:
-        ValueError: `end` lies beyond the last day the exchange's holidays are known for.
+        CalendarEndError: a day up to `end` is unknown. A day beyond the calendar is never taken for closed.
     """
     sessions = _xshg_sessions()
-    if pd.Timestamp(end) > sessions[-1] + pd.Timedelta(days=15):
-        raise ValueError(f"the XSHG calendar ends on {sessions[-1]:%Y-%m-%d}; {end} is beyond it")
+    if (unknown := _first_unknown_day()) <= end:
+        raise CalendarEndError(max(unknown, start))
     return sessions[(sessions >= pd.Timestamp(start)) & (sessions <= pd.Timestamp(end))]
 
 
 def last_calendar_session() -> date:
     """Last session whose holidays the calendar library knows."""
     return _xshg_sessions()[-1].date()
+
+
+def _first_unknown_day() -> date:
+    """First weekday after the calendar's last session: weekends are closed in any year."""
+    return pd.Timestamp(last_calendar_session() + pd.offsets.BDay(1)).date()
+
+
+def is_session(day: date) -> bool:
+    """Whether the exchange trades on `day`.
+
+    Raises:
+        CalendarEndError: that is not known; of weekends it always is.
+    """
+    return day.weekday() < 5 and len(sessions_between(day, day)) > 0
+
+
+def sessions_left(day: date) -> int:
+    """Known sessions strictly after `day`; 0 at the end of the calendar and beyond it."""
+    sessions = _xshg_sessions()
+    return len(sessions) - int(sessions.searchsorted(pd.Timestamp(day), side="right"))
 
 
 def sessions_after(days: pd.Series | pd.DatetimeIndex, count: int) -> pd.DatetimeIndex:

@@ -356,7 +356,11 @@ def _examine_available_at(
     filled = with_available_at(dataset, frame)
     if not findings.violations:  # a wrong date also has no moment of knowledge: one complaint is enough
         unknown = filled[AVAILABLE_AT].isna()
-        findings.add("the calendar does not reach the day of first knowledge", unknown, f"Give `{AVAILABLE_AT}`")
+        findings.add(
+            f"the calendar of exchange-calendars ends on {last_calendar_session()}, before the day of first knowledge",
+            unknown,
+            f"Upgrade it (pip install -U exchange-calendars), or give `{AVAILABLE_AT}`",
+        )
     return filled
 
 

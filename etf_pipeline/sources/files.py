@@ -4,6 +4,8 @@ Here: finding, decoding and renaming files, and what can only be judged by looki
 rules of a single dataset (`canonical.py`).
 
 `etf_share` is read from `etf_share.parquet`, `.csv`, `.csv.gz`, or from all such files in the folder `etf_share/`.
+Upper and lower case of these names are the same. What lies in the folder and is not read is named in the notes; a
+mapping that is not read, such as `mapping.yml`, is refused.
 An optional `mapping.yaml` beside them adapts files that use other names or units, per dataset:
 
     etf_share:
@@ -17,6 +19,7 @@ depend on the set: it is left out and named in the notes, so that one broken set
 """
 
 import csv
+import difflib
 import gzip
 import io
 import zlib
@@ -54,6 +57,7 @@ from etf_pipeline.sources.units import NEIGHBOUR_DAYS
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 MAPPING_FILE = "mapping.yaml"
+_MAPPING_SUFFIXES = (".yaml", ".yml")
 _CALENDAR = "trading_calendar"
 _FLAG_TEXTS = {"true": True, "false": False, "1": True, "0": False}
 
@@ -162,6 +166,8 @@ class FilesSource:
                 raise
             except SourceError as error:
                 violations.append(str(error))
+        if unread := self._unread():
+            notes["folder"] = "; ".join(unread)
         violations = list(dict.fromkeys(violations))  # a broken mapping is met once per dataset
         if violations:
             count = f"{len(violations)} violation{'s' if len(violations) > 1 else ''}"
@@ -199,6 +205,30 @@ class FilesSource:
         notes = self._notes(name, examined.facts) if examined.facts else []
         return {name: "; ".join(notes)} if notes else {}
 
+    def _unread(self) -> list[str]:
+        """Every visible file of the folder, and of the folders of parts, that is not read, and what to do about it."""
+        with suppress(SourceError):
+            read = {path for name in self._contract for path in self._paths(name)}
+            held = self._entries()
+            held += [p for folder in held if folder.is_dir() for p in self._entries(folder)]
+            unread = [p for p in held if p.is_file() and p not in read and p.name != MAPPING_FILE]
+            return [self._why_unread(path) for path in unread]
+        return []  # it is among the violations
+
+    def _why_unread(self, path: Path) -> str:
+        stem = (path.name if path.parent == self.folder else path.parent.name).split(".")[0].lower()
+        nearest = difflib.get_close_matches(stem, self._contract, n=1, cutoff=0.8)
+        where = path.relative_to(self.folder)
+        if stem not in self._contract:
+            return f"{where} is not read" + (f"; a dataset is called {nearest[0]}" if nearest else "")
+        if path.parent == self.folder and self._paths(stem):
+            return f"{where} is not read: {stem} is read from {self._where(stem)}"
+        return f"{where} is not read: {stem} is read from {', '.join(stem + suffix for suffix in SUFFIXES)}"
+
+    def _entries(self, folder: Path | None = None) -> list[Path]:
+        """What is visible in the folder, in order."""
+        return sorted(p for p in (folder or self.folder).iterdir() if not p.name.startswith("."))
+
     def _refresh(self) -> None:
         stamp = self._stamp()
         if stamp != self._snapshot.stamp:
@@ -210,7 +240,7 @@ class FilesSource:
             raise SourceError(f"{self.folder}: no such folder. Name the folder that holds the data files.")
         try:
             files = [*self.folder.iterdir(), *(p for name in self._contract for p in (self.folder / name).glob("*"))]
-            data = [p for p in files if p.name.endswith((*SUFFIXES, MAPPING_FILE))]
+            data = [p for p in files if p.name.lower().endswith((*SUFFIXES, *_MAPPING_SUFFIXES))]
             return frozenset((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in data)
         except OSError as error:
             raise TransientSourceError(f"{self.folder}: cannot be listed ({error})", 60) from error
@@ -223,6 +253,9 @@ class FilesSource:
 
     def _absent(self, name: str) -> NotAvailable:
         reason = f"no file {name}.parquet or {name}.csv in {self.folder}"
+        other = [p.name for p in self._entries() if p.name.lower().startswith(f"{name}.")]
+        if other:
+            reason += f", and {', '.join(other)} is not read: save it as one of these"
         if name in self._contract and self._contract[name].required:
             held = ", ".join(sorted(p.name for p in self.folder.iterdir())) or "nothing"
             raise SourceError(f"{reason}, but it is required. The folder holds: {held}.")
@@ -230,23 +263,39 @@ class FilesSource:
 
     def _mapping(self, name: str) -> FileMapping:
         if self._snapshot.mapping is None:
-            self._snapshot.mapping = _read_mapping(self.folder / MAPPING_FILE, self._contract)
+            self._snapshot.mapping = self._read_mapping()
         return self._snapshot.mapping.get(name, FileMapping())
+
+    def _read_mapping(self) -> Mapping[str, FileMapping]:
+        held = self._entries()
+        held += [
+            p for folder in held if folder.name in self._contract and folder.is_dir() for p in self._entries(folder)
+        ]
+        mapping = self.folder / MAPPING_FILE
+        for path in held:
+            stem, _, suffix = path.name.lower().partition(".")
+            # numbers in other units would be taken as they are; a backup beside the mapping in use does no harm
+            if stem == "mapping" and path != mapping and (f".{suffix}" in _MAPPING_SUFFIXES or not mapping.exists()):
+                where = path.relative_to(self.folder)
+                raise SourceError(f"{where}: is not read. Name the mapping {MAPPING_FILE}, directly in {self.folder}.")
+        return _read_mapping(mapping, self._contract)
 
     def _paths(self, name: str) -> list[Path]:
         """Files of the dataset in the order they are read; none if it is absent."""
         named = self._mapping(name).file
-        if named and (Path(named).name != named or not named.endswith(SUFFIXES) or not (self.folder / named).is_file()):
+        if named and (Path(named).name != named or not _is_data(named) or not (self.folder / named).is_file()):
             kinds = ", ".join(SUFFIXES)
             raise SourceError(f"{MAPPING_FILE}: {name}: file {named} is no {kinds} file directly in {self.folder}.")
-        candidates = [named] if named else [name, *(name + suffix for suffix in SUFFIXES)]
-        found = [p for p in (self.folder / c for c in candidates) if p.exists()]
+        candidates = [name, *(name + suffix for suffix in SUFFIXES)]
+        found = [p for c in candidates for p in self._entries() if p.name.lower() == c]
+        if named:
+            found = [self.folder / named]
         if len(found) > 1:
             names = " and ".join(p.name + "/" * p.is_dir() for p in found)
             raise SourceError(f"{names}: more than one source of {name}. Keep one of them.")
         if not found or found[0].is_file():
             return found
-        parts = sorted(p for p in found[0].iterdir() if p.name.endswith(SUFFIXES))
+        parts = [p for p in self._entries(found[0]) if _is_data(p.name)]
         if not parts:
             raise SourceError(f"{found[0].name}/: the folder holds no {', '.join(SUFFIXES)} file.")
         return parts
@@ -465,6 +514,10 @@ class FilesSource:
         return notes
 
 
+def _is_data(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
 def _set_names(dataset: Dataset, raw: pd.DataFrame) -> pd.Series:
     """The set each weight belongs to, such as `000300.SH 2026-09-30`."""
     assert dataset.set_sum
@@ -567,7 +620,7 @@ def _read(
         raise SourceError(f"{where}: the file is empty (0 bytes). Export it again.")
     theirs = {ours: name for name, ours in mapping.columns.items()}
     wanted = [theirs.get(only, only)] if only else None
-    is_parquet = path.name.endswith(".parquet")
+    is_parquet = path.suffix.lower() == ".parquet"
     day_column = theirs.get(str(dataset.date_column), str(dataset.date_column))
     if days and is_parquet:
         table, rows = _read_parquet_days(path, where, day_column, days)
@@ -633,7 +686,7 @@ def _read_csv(path: Path, where: str, columns: list[str] | None) -> pa.Table:
     """All cells as text; empty cells are missing."""
     try:
         content = path.read_bytes()
-        text = _decoded(gzip.decompress(content) if path.suffix == ".gz" else content, where)
+        text = _decoded(gzip.decompress(content) if path.suffix.lower() == ".gz" else content, where)
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{where}: not readable ({error}). Export or copy it again.") from error
     header = next(csv.reader(io.StringIO(text)), [])

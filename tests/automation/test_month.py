@@ -1,5 +1,6 @@
 """A month of ticks with a holiday week and a downtime, and Dagster's own daemon over some days of it."""
 
+import json
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from exchange_calendars import get_calendar
 
 from etf_pipeline.contract import load_contract
+from etf_pipeline.core.calendar import last_calendar_session
 from etf_pipeline.definitions import build_defs
+from etf_pipeline.intake import intakes
 from etf_pipeline.settings import Deployment
 from tests.automation.daemon import SHANGHAI, Asked, Daemon, Ticks, at, weekday_ticks
 
@@ -162,6 +165,20 @@ def test_holidays_are_skipped_in_words(month: Ticks, monkeypatch: pytest.MonkeyP
         assert ticks.skipped[name] == "2025-10-02 is no session of the Shanghai exchange"
     ticks.schedule("monthly_weights", at("2025-10-10T08:35"))
     assert ticks.skipped["monthly_weights"] == "nothing of month_values, month_weights is due on 2025-10-10"
+
+
+def test_a_day_beyond_the_calendar_is_unknown_not_closed(tiny_lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = Ticks(build_defs(Deployment(lake=tiny_lake)), monkeypatch)
+    day = date(last_calendar_session().year + 1, 1, 4)
+    while day.weekday() > 4:
+        day += timedelta(days=1)
+    for name, clock in CLOCKS.items():
+        assert ticks.schedule(name, datetime.combine(day, clock, SHANGHAI)) == []
+        assert ticks.skipped[name].startswith(f"whether {day} is a session of the Shanghai exchange is not known")
+        assert f"ends on {last_calendar_session()}. Upgrade it" in ticks.skipped[name]
+    ticks.cursors["missed_sessions"] = json.dumps(dict.fromkeys(intakes(), day.isoformat()))
+    assert ticks.sensor("missed_sessions", datetime.combine(day, time(22), SHANGHAI)) == []
+    assert f"whether {day} is a session" in ticks.skipped["missed_sessions"]
 
 
 def test_snapshots_are_taken_every_session(month: Ticks) -> None:

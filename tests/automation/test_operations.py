@@ -15,7 +15,7 @@ OPERATIONS = {name for name, entry in describe_parameters().items() if entry.get
 
 
 def test_operations_change_no_hash_and_reach_no_sql() -> None:
-    assert {"repull_sessions", "catch_up_limit_sessions", "run_log_days"} == OPERATIONS
+    assert {"repull_sessions", "catch_up_limit_sessions", "calendar_warning_sessions", "run_log_days"} == OPERATIONS
     plain = Parameters.load()
     assert Parameters.load(dict.fromkeys(OPERATIONS, 17)).hash == plain.hash
     assert Parameters.load({"cost_basis_points": 17}).hash == plain.hash

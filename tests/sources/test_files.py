@@ -1,5 +1,6 @@
+import gzip
 import os
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from etf_pipeline.contract import load_contract
+from etf_pipeline.core.calendar import last_calendar_session
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
 from etf_pipeline.sources.files import FilesSource
 from tests.sources.folder import SESSIONS, as_csv, as_parts, edit, valid_frames, write_valid_folder
@@ -218,3 +220,56 @@ def test_today_bounds_the_dates(folder: Path) -> None:
     with pytest.raises(SourceError, match="in the future"):
         FilesSource(folder, today=SESSIONS[-2]).validate()
     FilesSource(folder, today=SESSIONS[-1]).validate()
+
+
+@pytest.mark.parametrize("name", ["mapping.yml", "Mapping.yaml", "MAPPING.YML", "mapping.json", "etf_bar/mapping.yaml"])
+def test_a_mapping_that_is_not_read_is_refused(folder: Path, name: str) -> None:
+    if "/" in name:
+        as_parts(folder, "etf_bar")
+    (folder / name).write_text("etf_bar: {units: {volume: 100, amount: 1000}}")
+    with pytest.raises(SourceError, match=rf"{name}: is not read. Name the mapping mapping.yaml"):
+        FilesSource(folder).validate()
+
+
+def test_a_backup_beside_the_mapping_is_noted(folder: Path) -> None:
+    (folder / "mapping.yaml").write_text("{}")
+    (folder / "mapping.yaml.bak").write_text("etf_bar: {units: {volume: 100}}")
+    assert "mapping.yaml.bak is not read" in FilesSource(folder).validate()["folder"]
+
+
+SPLIT = "etf_code,ex_date,new_per_old\n512800.SH,2025-09-24,2\n"
+
+
+@pytest.mark.parametrize("name", ["etf_split.CSV", "ETF_SPLIT.csv", "etf_split.Csv.GZ"])
+def test_upper_case_names_are_read(folder: Path, name: str) -> None:
+    content = SPLIT.encode()
+    (folder / name).write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+    assert "etf_split" not in FilesSource(folder).validate()
+    assert len(FilesSource(folder).fetch("etf_split", START, END)) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["etf_split.json.bak", "etf_split.txt"])
+def test_a_file_of_a_dataset_that_is_not_read_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_text(SPLIT)
+    notes = FilesSource(folder).validate()
+    assert f"{name} is not read" in notes["etf_split"]
+    assert f"{name} is not read" in notes["folder"]
+
+
+def test_a_file_of_no_dataset_is_named_with_the_nearest(folder: Path) -> None:
+    (folder / "etf_splits.csv").write_text(SPLIT)
+    as_parts(folder, "etf_nav")
+    (folder / "etf_nav" / "3.txt").write_text("?")
+    note = FilesSource(folder).validate()["folder"]
+    assert "etf_splits.csv is not read; a dataset is called etf_split" in note
+    assert "etf_nav/3.txt is not read" in note
+
+
+def test_rows_of_the_calendars_last_day_name_the_calendar(folder: Path) -> None:
+    last = last_calendar_session()
+    edit(folder, "etf_share", lambda f: pd.concat([f, f.iloc[-1:].assign(trade_date=last)]))
+    with pytest.raises(SourceError, match=rf"exchange-calendars ends on {last}.*pip install -U exchange-calendars"):
+        FilesSource(folder, today=last + timedelta(days=4)).validate()
+    known = pd.Timestamp(last + timedelta(days=4), tz="Asia/Shanghai")
+    edit(folder, "etf_share", lambda f: f.assign(available_at=[pd.NaT] * (len(f) - 1) + [known]))
+    FilesSource(folder, today=last + timedelta(days=4)).validate()
