@@ -24,7 +24,7 @@ from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_between, sessions_left
 from etf_pipeline.notify import VARIABLE, Message, Notifier
 from etf_pipeline.resources.lake import Lake, view_name
-from etf_pipeline.resources.storage import advice, damage, open_table, quoted, read_table, set_aside
+from etf_pipeline.resources.storage import advice, damage, open_table, read_table, set_aside
 from etf_pipeline.settings import Parameters
 from etf_pipeline.sources.responses import SUFFIX, is_damaged
 
@@ -125,23 +125,18 @@ def stored_files(lake: Lake, *, fix: bool) -> Iterator[Finding]:
         name = str(error.path.relative_to(lake.root))
         if fix and error.path.is_relative_to(lake.root / "raw"):
             set_aside(error.path)
-            found, what = f"damaged ({error.found}), and set aside", _AGAIN.format(lake=quoted(lake.root))
+            found, what = f"damaged ({error.found}), and set aside", advice(error.path)
             yield Finding("action", name, found, what)
         else:
             yield Finding("action", name, f"damaged: {error.found}", advice(error.path))
     for path in gone:
-        again = path.is_relative_to(lake.root / "raw")
-        what = _AGAIN.format(lake=quoted(lake.root)) if again else advice(path)
-        yield Finding("action", str(path.relative_to(lake.root)), "gone", what)
+        yield Finding("action", str(path.relative_to(lake.root)), "gone", advice(path))
     if damaged_answers:
         if fix:
             for path in damaged_answers:
                 path.unlink()
         found = f"{len(damaged_answers)} damaged: {_some([str(p.relative_to(lake.root)) for p in damaged_answers])}"
         yield _mended("stored responses", found, "doctor --fix removes them; they are asked for again", fix)
-
-
-_AGAIN = "ingest its partitions again in one go, as `etf-pipeline run --lake {lake}` does, or restore it from a backup"
 
 
 def warehouse(lake: Lake, *, fix: bool) -> Iterator[Finding]:
@@ -201,9 +196,7 @@ def _catalogue_problems(lake: Lake) -> list[str]:
                     problems.append(f"{view} is broken ({_first_line(error)})")
     except duckdb.Error as error:
         return [f"cannot be opened ({_first_line(error)})"]
-    wanted = {f"main.{table}" for table in lake.published_tables()}
-    wanted |= {f"raw.{d.name}" for d in load_contract().values() if lake.raw_files(d)}
-    return problems + [f"older than {name}, which it lacks" for name in sorted(wanted - views)]
+    return problems + [f"older than {name}, which it lacks" for name in sorted(lake.views().keys() - views)]
 
 
 def settings(lake: Lake, parameters: Parameters) -> Iterator[Finding]:

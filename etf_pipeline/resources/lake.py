@@ -378,8 +378,9 @@ class Lake:
 
         `files` narrows it to some of its files.
         """
-        self.require(self.raw_folder(dataset))
-        files = self.raw_files(dataset) if files is None else files
+        if files is None:
+            self.require(self.raw_folder(dataset))
+            files = self.raw_files(dataset)
         if not files:
             return dataset.schema.empty_table().to_pandas()
         frame = pa.concat_tables([read_table(f, schema=dataset.schema) for f in files]).to_pandas(date_as_object=False)
@@ -512,7 +513,7 @@ class Lake:
         """
         made_of = self.root / "build" / "catalogue.json"
         with exclusive_lock(self.root / ".catalogue.lock"):
-            views = self._views()
+            views = self.views()
             may_keep = not anew and made_of.exists() and self.catalogue.exists()
             kept = kept_json(made_of) if may_keep else {}
             if views == kept and _opens(self.catalogue):
@@ -530,7 +531,7 @@ class Lake:
             write_json(made_of, views, indent=0)
         return self.catalogue
 
-    def _views(self) -> dict[str, list[str]]:
+    def views(self) -> dict[str, list[str]]:
         """The catalogue's views by name: what they read, and a digest of its columns."""
         reads: dict[str, tuple[Path, str]] = {}
         for table in self.published_tables():

@@ -65,8 +65,8 @@ def set_aside(path: Path) -> None:
 
 _ADVICE = {
     "raw": (
-        "Restore it from a backup; or let `etf-pipeline doctor --fix --lake {lake}` set it aside, and ingest the "
-        "partitions of {part} of raw/{name} again, as `etf-pipeline run --lake {lake}` does."
+        "Restore it from a backup; or have `etf-pipeline doctor --fix --lake {lake}` set aside what is damaged, and "
+        "ingest {part} of raw/{name} again in one go, as `etf-pipeline run --lake {lake}` does."
     ),
     "published": "`etf-pipeline run --lake {lake}` makes it anew.",
     "archive": (

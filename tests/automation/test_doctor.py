@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType, EngineEventData
@@ -279,3 +280,41 @@ def test_the_parameters_of_the_last_run_are_in_force(lake: Lake) -> None:
     answer = CliRunner().invoke(app, ["doctor", "--lake", str(lake.root)])
     assert answer.exit_code == 1
     assert "other settings" in " ".join(answer.output.split())
+
+
+_STORED = {
+    "raw": "raw/etf_nav/2025.parquet",
+    "archive": "archive/etf_nav/2025.parquet",
+    "table": "published/factor_scores.parquet",
+    "ledger": "ledger/holdings_ledger.parquet",
+    "catalogue": "etf.duckdb",
+    "warehouse": "build/warehouse.duckdb",
+    "runs": ".dagster/history/runs.db",
+    "answer": "responses/tushare/daily/aa/aa.20250101T000000000000Z.json.gz",
+}
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 99, "half"], ids=["garbage", "half"])
+def test_a_damaged_file_of_any_kind_is_named_with_what_to_do(
+    lake: Lake, instance_home: Path, content: bytes | str
+) -> None:
+    with dg.DagsterInstance.from_config(str(instance_home)):
+        pass
+    lake.warehouse.parent.mkdir(exist_ok=True)
+    duckdb.connect(lake.warehouse).execute("CREATE TABLE one AS FROM range(9)").close()
+    answer = lake.root / _STORED["answer"]
+    answer.parent.mkdir(parents=True)
+    answer.write_bytes(b"never one")
+    for path in (lake.root / name for name in _STORED.values()):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if isinstance(content, str) else content)
+    actions = {f.subject: f for f in findings(lake).values() if f.level == "action"}
+    parquet = {name for name in _STORED.values() if name.endswith(".parquet")}
+    assert set(actions) == parquet | {"stored responses", "catalogue", "warehouse", "run log"}
+    assert all(f.advice for f in actions.values())
+    lake.root.joinpath("deployment.json").write_bytes(b"{")
+    shown = CliRunner().invoke(app, ["doctor", "--fix", "--lake", str(lake.root)])
+    assert (shown.exit_code, type(shown.exception)) == (1, SystemExit)
+    assert "deployment.json" in shown.output
+    left = {f.subject for f in findings(lake).values() if f.level == "action"}
+    # what only a run makes again, or somebody gives up
+    assert left == parquet | {"raw etf_nav"}

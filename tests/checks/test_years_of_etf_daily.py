@@ -62,6 +62,14 @@ def test_what_did_not_change_is_not_touched(pipeline: Pipeline) -> None:
     assert [path.stat() for path in pipeline.lake.published_files("etf_daily")] == before
 
 
+def test_a_damaged_year_is_made_anew(pipeline: Pipeline) -> None:
+    daily = pipeline.lake.published_years("etf_daily")
+    sound = daily[LAST_YEAR].read_bytes()
+    daily[LAST_YEAR].write_bytes(sound[:99] + bytes([sound[99] ^ 4]) + sound[100:])
+    assert made_anew(pipeline) == [LAST_YEAR]
+    assert daily[LAST_YEAR].read_bytes() == sound
+
+
 def test_a_change_reaches_its_year_and_those_after(pipeline: Pipeline) -> None:
     flow, daily = (pipeline.lake.published_years(table) for table in ("etf_flow", "etf_daily"))
     before = {year: path.read_bytes() for year, path in daily.items()}
