@@ -3,9 +3,11 @@
 Here: what the contract says about any frame, whatever source it came from. Not here: reading files or calling vendors.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -22,6 +24,10 @@ CODE_PATTERN = r"[0-9A-Za-z]+\.[A-Z]{2,4}"
 INDUSTRY_PATTERN = rf"CI\d{{6}}|{CODE_PATTERN}"
 """CITIC industries carry their prefix instead of a suffix."""
 
+_DAY_TEXT = re.compile(
+    r"([0-9]{4})(?:([0-9]{2})([0-9]{2})|([-/.])([0-9]{1,2})\4([0-9]{1,2})|年([0-9]{1,2})月([0-9]{1,2})日)"
+    r"(?:[ T]0?0:00(?::00)?)?"
+)
 _SHOWN_ROWS = 5
 PRICE_TOLERANCE = 1e-6
 """Vendors round prices."""
@@ -58,8 +64,9 @@ def examine(
 ) -> tuple[pd.DataFrame, list[str]]:
     """The canonical form of `frame`, and all its violations of the contract; the form is usable only without any.
 
-    Accepted: integers and decimals for numbers; dates, timestamps at midnight and text YYYY-MM-DD or YYYYMMDD for
-    dates; timestamps and ISO text for moments and `available_at` (without zone: Shanghai). Empty text is missing.
+    Accepted: integers and decimals for numbers; dates, timestamps at midnight, whole numbers YYYYMMDD and text that
+    begins with the year for dates (2026-09-30, 2026/9/30, 20260930, 2026年9月30日); timestamps and ISO text for moments
+    and `available_at` (without zone: Shanghai). Empty text is missing.
     Nothing else is converted: a number written as text is a violation.
 
     Every violation names `where` (the file), the rule, how many rows break it and the first of them, and what to do.
@@ -395,19 +402,26 @@ def days_of(raw: pd.Series) -> pd.Series:
 
 def _day(value: Any) -> date | None:
     if isinstance(value, str):
-        text = value.removesuffix("00:00:00").rstrip(" T")
-        # fromisoformat also reads weeks (2026-W01-1), which nobody means here
-        if len(text) not in (8, 10) or not text.replace("-", "").isdecimal():
-            return None
-        try:
-            return date.fromisoformat(text)
-        except ValueError:
-            return None
+        return _day_of_text(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return _day_of_text(str(value))
     if value is pd.NaT or not isinstance(value, date):
         return None
     if isinstance(value, datetime):
         return value.date() if value.tzinfo is None and value.time() == time.min else None
     return value
+
+
+@lru_cache(maxsize=1 << 15)
+def _day_of_text(text: str) -> date | None:
+    """Day of a text that leaves no doubt which of its numbers is the year, the month and the day."""
+    match = _DAY_TEXT.fullmatch(text.strip())
+    if not match:
+        return None
+    try:
+        return date(*(int(part) for part in match.groups() if part and part.isdecimal()))
+    except ValueError:
+        return None
 
 
 def _flags(raw: pd.Series) -> pd.Series:
@@ -441,7 +455,7 @@ _TYPES: dict[str, tuple[Callable[[pd.Series], pd.Series], str, str]] = {
     "date": (
         days_of,
         "not a plain calendar day",
-        "Store a date, a timestamp at midnight, or text YYYY-MM-DD or YYYYMMDD",
+        "Store a date, a timestamp at midnight, or text such as YYYY-MM-DD, YYYYMMDD or YYYY/M/D",
     ),
     "flag": (_flags, "not true or false", "Store true or false"),
     "moment": (_moments, "not a timestamp", "Store a timestamp or ISO text; without zone it is Shanghai time"),

@@ -11,8 +11,12 @@ An optional `mapping.yaml` beside them adapts files that use other names or unit
     etf_share:
       file: 份额.csv                        # instead of etf_share.*
       columns: {代码: etf_code, 份额: shares}  # their name: our name
+      encoding: gb18030                     # of a CSV file that is not UTF-8
       units: {shares: 10000}                # our column: factor that turns theirs into ours
       constants: {scheme: sw}               # our column: one value for all rows
+
+In a CSV file, spaces around cells and column names do not count, words such as -- or N/A are missing values, and empty
+rows at the end are no rows. Numbers with thousands separators or per cent signs are refused.
 
 Weight sets with a wrong sum are refused when an ETF in `etf_info` tracks the index. Where none does, no result can
 depend on the set: it is left out and named in the notes, so that one broken set nobody uses does not stop the rest.
@@ -29,15 +33,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
 from etf_pipeline.resources.digests import file_digest
@@ -59,6 +64,25 @@ SUFFIXES = (".parquet", ".csv", ".csv.gz")
 MAPPING_FILE = "mapping.yaml"
 _MAPPING_SUFFIXES = (".yaml", ".yml")
 _CALENDAR = "trading_calendar"
+_MISSING = (
+    "",
+    "-",
+    "--",
+    "---",
+    "—",
+    "——",
+    "－",
+    "NaN",
+    "nan",
+    "NAN",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "NA",
+    "NULL",
+    "null",
+    "None",
+)
 _FLAG_TEXTS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -67,14 +91,17 @@ Days = tuple[date, date]
 
 
 class FileMapping(BaseModel):
-    """How one dataset's file differs from the contract: its name, column names, units and constant columns."""
+    """How one dataset's file differs from the contract: its name, encoding, column names, units, constant columns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str | None = None
+    encoding: Literal["utf-8", "gbk", "gb18030"] = "utf-8"
     columns: dict[str, str] = Field(default_factory=dict)
     units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
-    constants: dict[str, str | float | date] = Field(default_factory=dict)
+    constants: dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | float | date] = Field(
+        default_factory=dict
+    )
 
 
 @dataclass
@@ -564,7 +591,7 @@ def _dataset_mapping(name: str, entry: Any, contract: Mapping[str, Dataset], whe
     try:
         mapping = FileMapping.model_validate(entry)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(dict.fromkeys(map(_mapping_problem, error.errors())))
         raise SourceError(f"{where}: {name}: {problems}.") from error
     known = contract[name].columns
     targets = [*mapping.columns.values(), *mapping.constants]
@@ -577,6 +604,15 @@ def _dataset_mapping(name: str, entry: Any, contract: Mapping[str, Dataset], whe
     if texts:
         raise SourceError(f"{where}: {name}: a unit factor for {', '.join(texts)}, which is not a number.")
     return mapping
+
+
+def _mapping_problem(error: Any) -> str:
+    place = ".".join(map(str, error["loc"])) or "entry"
+    if error["type"] != "extra_forbidden":
+        return f"{place}: {error['msg']}"
+    nearest = difflib.get_close_matches(place, FileMapping.model_fields, n=1)
+    meant = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"{place}: no such entry{meant} Entries: {', '.join(FileMapping.model_fields)}"
 
 
 def _mapping_notes(mapping: FileMapping) -> list[str]:
@@ -625,7 +661,8 @@ def _read(
     if days and is_parquet:
         table, rows = _read_parquet_days(path, where, day_column, days)
     else:
-        table = _read_parquet(path, where, wanted) if is_parquet else _read_csv(path, where, wanted)
+        table = _read_parquet(path, where, wanted) if is_parquet else _read_csv(path, where, wanted, mapping.encoding)
+        table = table.rename_columns([name.strip() for name in table.column_names])
         rows = np.arange(len(table))
         if days and day_column in table.column_names:
             rows = _rows_of_days(table, day_column, days)
@@ -682,22 +719,26 @@ def _parquet(path: Path, where: str) -> Iterator[pq.ParquetFile]:
         raise SourceError(f"{where}: not a readable Parquet file ({error}). Export or copy it again.") from error
 
 
-def _read_csv(path: Path, where: str, columns: list[str] | None) -> pa.Table:
-    """All cells as text; empty cells are missing."""
+def _read_csv(path: Path, where: str, columns: list[str] | None, encoding: str) -> pa.Table:
+    """All cells as text without spaces around them; cells that say so are missing, empty rows at the end left out."""
     try:
         content = path.read_bytes()
-        text = _decoded(gzip.decompress(content) if path.suffix.lower() == ".gz" else content, where)
+        text = _decoded(gzip.decompress(content) if path.suffix.lower() == ".gz" else content, where, encoding)
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{where}: not readable ({error}). Export or copy it again.") from error
     header = next(csv.reader(io.StringIO(text)), [])
+    names = [name.strip() for name in header]
+    is_padded = names != header
     try:
-        return pacsv.read_csv(
+        table = pacsv.read_csv(
             pa.BufferReader(text.encode()),
             # one thread: only then do errors name the row
-            read_options=pacsv.ReadOptions(use_threads=False),
+            read_options=pacsv.ReadOptions(
+                use_threads=False, column_names=names if is_padded else None, skip_rows_after_names=int(is_padded)
+            ),
             parse_options=pacsv.ParseOptions(newlines_in_values=True),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()),
+                column_types=dict.fromkeys(names, pa.string()),
                 strings_can_be_null=True,
                 null_values=[""],
                 include_columns=columns,
@@ -708,9 +749,32 @@ def _read_csv(path: Path, where: str, columns: list[str] | None) -> pa.Table:
         raise SourceError(
             f"{where}: not a readable CSV file ({error}). Every row needs the header's columns."
         ) from error
+    return _without_empty_end(pa.table([_cells(c) for c in table.columns], table.column_names), columns)
 
 
-def _decoded(content: bytes, where: str) -> str:
+def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text without spaces around it; null where that says a value is missing."""
+    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    return pc.if_else(pc.is_in(trimmed, pa.array(_MISSING)), pa.scalar(None, pa.string()), trimmed)
+
+
+def _without_empty_end(table: pa.Table, columns: list[str] | None) -> pa.Table:
+    if columns is not None or not table.num_columns:  # other cells of the rows may be filled
+        return table
+    filled = np.zeros(len(table), dtype=bool)
+    for column in table.columns:
+        filled |= column.is_valid().to_numpy()
+    return table.slice(0, int(np.flatnonzero(filled)[-1]) + 1) if filled.any() else table.slice(0, 0)
+
+
+def _decoded(content: bytes, where: str, encoding: str = "utf-8") -> str:
+    if encoding != "utf-8":
+        try:
+            return content.decode("gb18030")  # holds all of GBK
+        except UnicodeDecodeError as error:
+            raise SourceError(
+                f"{where}: not {encoding} (byte {error.start}). Correct `encoding` in {MAPPING_FILE}."
+            ) from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -719,7 +783,7 @@ def _decoded(content: bytes, where: str) -> str:
         except UnicodeDecodeError:
             guess = "is it a text file at all? Save it as UTF-8"
         else:
-            guess = "it looks like GBK: save it as UTF-8"
+            guess = f"it looks like GBK: save it as UTF-8, or say so in {MAPPING_FILE} (encoding: gb18030)"
         raise SourceError(f"{where}: not UTF-8 (byte {error.start}); {guess}.") from error
 
 

@@ -164,9 +164,9 @@ MALFORMED = [
         (SHARE, "`etf_code` is not text in 50 rows", "etf_code 159919"),
     ),
     Malformed(
-        "dates as integers",
-        _column("etf_share", "trade_date", lambda c: [int(f"{d:%Y%m%d}") for d in c]),
-        (SHARE, "`trade_date` is not a plain calendar day in 50 rows", "trade_date 20250922"),
+        "dates as numbers of six digits",
+        _column("etf_share", "trade_date", lambda c: [int(f"{d:%y%m%d}") for d in c]),
+        (SHARE, "`trade_date` is not a plain calendar day in 50 rows", "trade_date 250922"),
     ),
     Malformed(
         "timestamp with clock time",

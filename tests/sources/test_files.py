@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import last_calendar_session
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
-from etf_pipeline.sources.files import FilesSource
+from etf_pipeline.sources.canonical import canonical_frame, days_of, numbers_of
+from etf_pipeline.sources.files import FileMapping, FilesSource, _parsed, _read
 from tests.sources.folder import SESSIONS, as_csv, as_parts, edit, valid_frames, write_valid_folder
 from tests.sources.malformed import MALFORMED, Malformed
 
@@ -273,3 +276,78 @@ def test_rows_of_the_calendars_last_day_name_the_calendar(folder: Path) -> None:
     known = pd.Timestamp(last + timedelta(days=4), tz="Asia/Shanghai")
     edit(folder, "etf_share", lambda f: f.assign(available_at=[pd.NaT] * (len(f) - 1) + [known]))
     FilesSource(folder, today=last + timedelta(days=4)).validate()
+
+
+SPELLINGS = ("{0:%Y-%m-%d}", "{0:%Y%m%d}", "{0:%Y/%m/%d}", "{0.year}/{0.month}/{0.day}", "{0.year}.{0.month}.{0.day}",
+             "{0.year}年{0.month}月{0.day}日", "{0:%Y-%m-%d} 00:00:00", "{0.year}/{0.month}/{0.day} 0:00")  # fmt: skip
+
+
+@given(
+    st.dates(date(1990, 1, 1), date(2100, 1, 1)), st.sampled_from(SPELLINGS), st.sampled_from(["", " ", "\u3000", "\t"])
+)
+def test_a_day_is_read_in_every_certain_spelling(day: date, spelling: str, padding: str) -> None:
+    found = days_of(pd.Series([padding + spelling.format(day) + padding]))
+    assert found[0] == pd.Timestamp(day)
+    assert days_of(pd.Series([int(f"{day:%Y%m%d}")]))[0] == pd.Timestamp(day)
+
+
+@given(st.dates(date(1990, 1, 1), date(2100, 1, 1)))
+@example(date(2026, 3, 4))
+def test_a_day_whose_parts_are_in_doubt_is_not_read(day: date) -> None:
+    texts = [
+        f"{day:%d/%m/%Y}",
+        f"{day:%m/%d/%Y}",
+        f"{day:%m/%d/%y}",
+        f"{day:%y%m%d}",
+        f"{day:%Y-%m/%d}",
+        f"{day:%Y/%m}",
+    ]
+    texts += [f"{day:%Y-%m-%d} 15:00:00", f"{day:%d-%m-%Y}", f"{day:%Y%m%d}0"]
+    assert days_of(pd.Series(texts)).isna().all()
+
+
+PADDING = st.sampled_from(["", " ", "  ", "\t"])
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(PADDING, PADDING, st.sampled_from(["", "--", "NaN", "N/A", "—", " -- "]), st.integers(0, 3), st.booleans())
+def test_padding_words_for_missing_and_empty_rows_change_nothing(
+    tmp_path: Path, before: str, after: str, missing: str, empty: int, is_gbk: bool
+) -> None:
+    dataset, path = load_contract()["etf_info"], tmp_path / "etf_info.csv"
+    expected = valid_frames()["etf_info"]
+    cells = expected.astype(object).where(expected.notna(), missing).astype(str)
+    lines = [
+        ",".join(f"{before}{cell}{after}" for cell in row) for row in [cells.columns, *cells.itertuples(index=False)]
+    ]
+    lines += ["," * (len(cells.columns) - 1)] * empty
+    path.write_text("\n".join(lines) + "\n", encoding="gbk" if is_gbk else "utf-8")
+    read = _read(path, path.name, dataset, FileMapping(encoding="gbk" if is_gbk else "utf-8"))
+    expected.index = pd.RangeIndex(1, len(expected) + 1)
+    assert_frame_equal(canonical_frame(dataset, read, ""), canonical_frame(dataset, expected, ""))
+
+
+@given(st.integers(1000, 10**12))
+def test_a_number_with_separators_or_words_is_refused(number: int) -> None:
+    texts = [f"{number:,}", f"{number}%", f"{number}万", f"¥{number}", f"{number} {number}"]
+    parsed = _parsed(pd.DataFrame({"shares": texts}), load_contract()["etf_share"])
+    assert numbers_of(parsed["shares"]).isna().all()
+
+
+def test_gbk_is_read_where_the_mapping_says_so(folder: Path) -> None:
+    expected = frames(folder)
+    as_csv(folder, "etf_info", encoding="gb18030")
+    with pytest.raises(SourceError, match=r"encoding: gb18030"):
+        FilesSource(folder).validate()
+    (folder / "mapping.yaml").write_text("etf_info: {encoding: gb18030}")
+    assert_same(frames(folder), expected)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [("{unit: {shares: 1}}", "did you mean units"), ("{constants: {shares: ''}}", "constants.shares")],
+)
+def test_a_mapping_is_refused_with_what_was_meant(folder: Path, entry: str, words: str) -> None:
+    (folder / "mapping.yaml").write_text(f"etf_share: {entry}")
+    with pytest.raises(SourceError, match=words):
+        FilesSource(folder).validate()
