@@ -27,6 +27,8 @@ from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.resources.storage import damage, exclusive_lock
 
 SQL_UNIT_TESTS = "sql_unit_tests"
+_CORRUPT = ("Corrupt database file", "Could not read enough bytes from file")
+"""DuckDB's words for a block that is not what was written, and for a file that ends before one."""
 
 
 class LayerTranslator(DagsterDbtTranslator):
@@ -199,7 +201,7 @@ def _made_anew_if_corrupt(lake: Lake) -> Iterator[None]:
         yield
     except (duckdb.Error, dg.Failure) as error:
         told = f"{error} {error.metadata if isinstance(error, dg.Failure) else ''}"
-        if "Corrupt database file" not in told:
+        if not any(words in told for words in _CORRUPT):
             raise
         lake.remove_warehouse()
         raise dg.RetryRequested(max_retries=1) from error
