@@ -49,6 +49,9 @@ class Column(_Frozen):
     minimum: float | None = None
     above: float | None = None
     maximum: float | None = None
+    suffixes: tuple[str, ...] | None = None
+    allowed: dict[str, tuple[str, ...]] | None = None
+    """Labels there are, each with other spellings that are certain to mean it."""
     median_minimum: float | None = None
     median_maximum: float | None = None
     steps: Literal["never", "seldom", "freely"] | None = None

@@ -194,6 +194,9 @@ def _derived(dataset: Dataset, frame: pd.DataFrame) -> Iterator[_Derived]:
         if column.type in ("code", "industry"):
             coded[column.name], distinct = pd.factorize(frame[column.name])
             yield _codes(column, coded[column.name], pd.Index(distinct))
+        if column.allowed is not None:
+            strange = (frame[column.name].notna() & ~frame[column.name].isin(list(column.allowed))).astype(float)
+            yield _Derived(f"one of {', '.join(column.allowed)}", (column.name,), strange, maximum=0)
     if dataset.set_sum:
         yield _set_sum(dataset.set_sum, frame.assign(**coded))
     if dataset.stays:
@@ -230,7 +233,8 @@ def _days(column: Column, days: pd.Series) -> Iterator[_Derived]:
 def _codes(column: Column, place: np.ndarray, distinct: pd.Index) -> _Derived:
     # every code once: millions of rows have but thousands of them
     pattern = CODE_PATTERN if column.type == "code" else INDUSTRY_PATTERN
-    odd = [not (isinstance(code, str) and re.fullmatch(pattern, code)) for code in distinct]
+    suffixes = tuple(f".{suffix}" for suffix in column.suffixes) if column.suffixes else ("",)
+    odd = [not (isinstance(code, str) and re.fullmatch(pattern, code) and code.endswith(suffixes)) for code in distinct]
     values = np.append(np.array(odd, dtype=float), np.nan)[place]  # -1 stands for a hole
     return _Derived("code with upper-case exchange suffix", (column.name,), pd.Series(values), maximum=0)
 

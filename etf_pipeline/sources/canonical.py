@@ -19,6 +19,7 @@ from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, 
 from etf_pipeline.core.calendar import SHANGHAI, last_calendar_session, moments, sessions_after, sessions_between
 from etf_pipeline.sources.base import SourceError
 from etf_pipeline.sources.units import RowsNear, unit_faults
+from etf_pipeline.sources.vocabulary import INDEX_COLUMN, normalised_codes, normalised_labels
 
 CODE_PATTERN = r"[0-9A-Za-z]+\.[A-Z]{2,4}"
 INDUSTRY_PATTERN = rf"CI\d{{6}}|{CODE_PATTERN}"
@@ -74,6 +75,7 @@ def examine(
     later than `today` (default: the current day in Shanghai) are violations unless the contract lets them lie ahead.
     Units are judged beside `known`, canonical rows of the dataset of other days, as `unit_faults` says, or not at all.
     """
+    frame = _one_code_per_index(dataset, frame)
     findings = _Findings(dataset, frame, where)
     last_day = pd.Timestamp(today) if today else pd.Timestamp.now(SHANGHAI).normalize().tz_localize(None)
     absent = [c.name for c in dataset.columns.values() if c.name not in frame and not c.optional]
@@ -97,6 +99,24 @@ def examine(
     if order is not None:
         canonical = canonical.take(order)
     return canonical.reset_index(drop=True), []
+
+
+def _one_code_per_index(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without rows of an index under another code that are there under the code used here too."""
+    if INDEX_COLUMN not in dataset.key or any(name not in frame for name in dataset.key):
+        return frame
+    codes = frame[INDEX_COLUMN]
+    used = normalised_codes(_texts(_plain(codes)), INDEX_COLUMN)
+    is_other = (used != _plain(codes)).to_numpy() & used.notna().to_numpy()
+    if not is_other.any():
+        return frame
+    keys = frame[list(dataset.key)].reset_index(drop=True).assign(**{INDEX_COLUMN: used}).astype("str")
+    names = pd.Series(pd.util.hash_pandas_object(keys, index=False).to_numpy())
+    is_double = is_other & names.isin(names[~is_other]).to_numpy()
+    if not is_double.any():
+        return frame
+    counted = isinstance(frame.index, pd.RangeIndex) and frame.index.start == 0
+    return (frame.set_axis(pd.RangeIndex(1, len(frame) + 1), axis="index") if counted else frame)[~is_double]
 
 
 def _ranks(frame: pd.DataFrame, key: Sequence[str]) -> np.ndarray:
@@ -229,6 +249,10 @@ def _examine_column(column: Column, frame: pd.DataFrame, findings: _Findings, la
     raw = _plain(frame[column.name])
     values = convert(raw)
     unreadable = values.isna() & raw.notna()
+    if column.type in ("code", "industry"):
+        values = normalised_codes(values, column.name)
+    elif column.type == "label":
+        values = normalised_labels(column, values)
     findings.add(f"`{column.name}` is {rule}", unreadable, advice, [column.name])
     if not column.nullable:
         missing = values.isna() & ~unreadable
@@ -239,6 +263,10 @@ def _examine_column(column: Column, frame: pd.DataFrame, findings: _Findings, la
         _examine_days(column, values, findings, last_day)
     elif column.type in ("code", "industry"):
         _examine_codes(column, values, findings)
+    elif column.allowed is not None:
+        words = ", ".join(column.allowed)
+        wrong = values.notna() & ~values.isin(list(column.allowed))
+        findings.add(f"`{column.name}` is none of {words}", wrong, f"Write one of these: {words}", [column.name])
     return values
 
 
@@ -289,6 +317,11 @@ def _examine_codes(column: Column, values: pd.Series, findings: _Findings) -> No
     advice = f"Write codes like {example}"
     findings.add(f"{name} is a code without exchange suffix", bare, advice, [column.name])
     findings.add(f"{name} is not a code with an upper-case exchange suffix", wrong & ~bare, advice, [column.name])
+    if column.suffixes is not None:
+        known = [code for code in codes if code.rpartition(".")[2] in column.suffixes]
+        strange = values.notna() & ~wrong & ~values.isin(known)
+        words = ", ".join(f".{suffix}" for suffix in column.suffixes)
+        findings.add(f"{name} has none of the suffixes {words}", strange, "Correct the suffix", [column.name])
 
 
 def _examine_rows(dataset: Dataset, frame: pd.DataFrame, is_repeated: _Mask, findings: _Findings) -> None:

@@ -18,7 +18,7 @@ from etf_pipeline import contract
 from etf_pipeline.contract import Dataset
 from etf_pipeline.core import calendar
 from etf_pipeline.resources.storage import kept_json, write_json
-from etf_pipeline.sources import canonical, units
+from etf_pipeline.sources import canonical, units, vocabulary
 
 _LIBRARIES = ("exchange-calendars", "pandas", "pyarrow")
 
@@ -115,7 +115,7 @@ def rules_digest(dataset: Dataset, *others: object) -> str:
 def _code_digest() -> str:
     from etf_pipeline.sources import files
 
-    code = [inspect.getsource(module) for module in (calendar, canonical, contract, files, units)]
+    code = [inspect.getsource(module) for module in (calendar, canonical, contract, files, units, vocabulary)]
     versions = [importlib.metadata.version(name) for name in _LIBRARIES]
     return hashlib.sha256("\n".join([*code, *versions]).encode()).hexdigest()
 

@@ -59,6 +59,7 @@ from etf_pipeline.sources.canonical import (
 )
 from etf_pipeline.sources.examined import Facts, FactsFile, Part, are_apart, rules_digest
 from etf_pipeline.sources.units import NEIGHBOUR_DAYS
+from etf_pipeline.sources.vocabulary import normalised_codes
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 MAPPING_FILE = "mapping.yaml"
@@ -511,7 +512,7 @@ class FilesSource:
             return raw, {}
         # a misspelt code tracks nothing either, but is to be mended, not left out; so is a file wrong from end to end
         is_code = raw["index_code"].astype("str").str.fullmatch(CODE_PATTERN).fillna(False).astype(bool)
-        unused = sums.notna() & is_code & ~raw["index_code"].isin(tracked)
+        unused = sums.notna() & is_code & ~normalised_codes(raw["index_code"], "index_code").isin(tracked)
         if unused.all():
             return raw, {}
         names = _set_names(dataset, raw[unused])

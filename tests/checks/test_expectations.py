@@ -90,7 +90,10 @@ BROKEN: dict[str, dict[str, tuple[Change, str]]] = {
         "sum per index_code, as_of_date": (lambda f: f.assign(weight=f["weight"] * 0.8), "0.8"),
         "not empty": (put("stock_code", None, 1), ""),
     },
-    "industry_info": {"code with upper-case": (put("industry_code", "bank"), "bank")},
+    "industry_info": {
+        "code with upper-case": (put("industry_code", "bank"), "bank"),
+        "one of citic, sw": (put("scheme", "CITIC", 1), "CITIC"),
+    },
     "industry_bar": {
         "from 1990-01-01": (put("trade_date", pd.Timestamp("1989-01-03")), "1989-01-03"),
         "session of the Shanghai": (lambda f: f, "1989-01-03"),

@@ -230,14 +230,14 @@ MALFORMED = [
         (SHARE, "`etf_code` is a code without exchange suffix in 1 row", "row 1", "510300.SH"),
     ),
     Malformed(
-        "lower-case suffix",
-        _cell("etf_info", 1, "etf_code", "159919.sz"),
-        ("etf_info.parquet", "not a code with an upper-case exchange suffix", "159919.sz"),
+        "suffix of no exchange",
+        _cell("etf_info", 1, "etf_code", "159919.S2"),
+        ("etf_info.parquet", "not a code with an upper-case exchange suffix", "159919.S2"),
     ),
     Malformed(
         "vendor's prefix code",
-        _cell("index_bar", 1, "index_code", "sh000300"),
-        ("index_bar.parquet", "code without exchange suffix", "sh000300"),
+        _cell("index_bar", 1, "index_code", "csi000300"),
+        ("index_bar.parquet", "code without exchange suffix", "csi000300"),
     ),
     Malformed(
         "industry by name",

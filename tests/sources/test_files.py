@@ -183,7 +183,11 @@ def test_rows_keep_their_number_after_a_set_is_left_out(folder: Path) -> None:
     stray = pd.DataFrame(
         {"index_code": ["000126.SH"], "as_of_date": [date(2025, 8, 29)], "stock_code": ["600000.SH"], "weight": [0.3]}
     )
-    edit(folder, "index_weight", lambda f: pd.concat([stray, f.assign(stock_code=f["stock_code"].str.lower())]))
+    edit(
+        folder,
+        "index_weight",
+        lambda f: pd.concat([stray, f.assign(stock_code=f["stock_code"].str.replace(".S", ".1"))]),
+    )
     with pytest.raises(SourceError, match=r"upper-case exchange suffix in 16 rows: row 2 "):
         FilesSource(folder).validate()
 

@@ -26,6 +26,7 @@ from etf_pipeline.sources.trust import (
     reconcile,
     without_broken_sets,
 )
+from etf_pipeline.sources.vocabulary import normalised_codes
 
 NOTE = "note"
 """Name in a converted frame's `attrs` of what is notable about these rows."""
@@ -41,9 +42,9 @@ PAGE_ROWS = 2000
 """Page size where no row cap is documented; no documented cap is smaller."""
 ACTIVE_FUND_INDEX = "930950.CSI"
 """CSI's index of active equity funds; its return stands for theirs."""
+_ALSO_ASKED = {"000300.SH": "399300.SZ"}
+"""Indices whose weights Tushare documents under their other code."""
 CITIC_LEVEL_1 = tuple(f"CI0050{number:02d}" for number in range(1, 31))
-INDEX_ALIASES = {"399300.SZ": "000300.SH"}
-"""Indices with two codes, by the one that is not used here."""
 
 _FEE_PERCENT = (0.01, 1.5)
 """Bounds of the median yearly fee in percent; outside of them the vendor has changed its unit."""
@@ -288,8 +289,7 @@ def tracked_indices(lists: Lists) -> list[str]:
 
 
 def _weights(window: Window, lists: Lists) -> list[Question]:
-    also = {ours: theirs for theirs, ours in INDEX_ALIASES.items()}
-    codes = [code for index in tracked_indices(lists) for code in (index, also.get(index)) if code]
+    codes = [code for index in tracked_indices(lists) for code in (index, _ALSO_ASKED.get(index)) if code]
     return [
         Question(
             "index_weight",
@@ -403,7 +403,7 @@ def _etf_info(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     funds = rows["fund_basic"].drop_duplicates("ts_code")
     etfs = _from_etf_basic(rows["etf_basic"], funds) if "etf_basic" in rows else _from_names(funds)
     notes = []
-    codes = _text(etfs["index_code"]).replace(INDEX_ALIASES)
+    codes = _one_code(etfs["index_code"])
     unusable = codes.notna() & ~codes.str.fullmatch(CODE_PATTERN).fillna(True).astype(bool)
     if unusable.any():
         some = ", ".join(f"{e.ts_code} {e.index_code}" for e in etfs[unusable].head(3).itertuples())
@@ -633,14 +633,14 @@ def _closes_missing(bars: pd.DataFrame, wanted: Sequence[str]) -> str:
 
 def _one_code(codes: pd.Series) -> pd.Series:
     """Index codes under the one that is used here."""
-    return _text(codes).replace(INDEX_ALIASES)
+    return normalised_codes(_text(codes), "index_code")
 
 
 def _index_weight(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     answer = rows["index_weight"]
     answer = answer.assign(index=_one_code(answer["index_code"]))
     # a set under the code in use goes before the same set under the other one
-    answer = answer.sort_values("index_code", key=lambda codes: codes.isin(INDEX_ALIASES), kind="stable")
+    answer = answer.sort_values("index_code", key=lambda codes: codes != _one_code(codes), kind="stable")
     answer = answer.drop_duplicates(["index", "trade_date", "con_code"])
     frame = pd.DataFrame(
         {
@@ -677,7 +677,7 @@ def _without_broken_sets(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def _index_valuation(rows: Rows, lists: Lists, window: Window) -> pd.DataFrame:
     answer = rows["index_dailybasic"]
-    answer = answer.sort_values("ts_code", key=lambda codes: codes.isin(INDEX_ALIASES), kind="stable")
+    answer = answer.sort_values("ts_code", key=lambda codes: codes != _one_code(codes), kind="stable")
     frame = pd.DataFrame(
         {
             "index_code": _one_code(answer["ts_code"]),
