@@ -303,7 +303,13 @@ def run_log(lake: Lake, days: int, *, fix: bool) -> Iterator[Finding]:
     import dagster as dg
 
     os.environ["DAGSTER_HOME"] = str(home)
-    with dg.DagsterInstance.get() as instance:
+    try:
+        opened = dg.DagsterInstance.get()
+    except Exception as error:  # whatever Dagster makes of what it finds
+        what = "the next `etf-pipeline run` writes dagster.yaml anew; if that does not help, remove the folder .dagster"
+        yield Finding("action", "run log", f"cannot be opened ({_first_line(error)})", what)
+        return
+    with opened as instance:
         yield _dead_runs(instance, fix)
         yield _old_runs(instance, home, days, fix)
 

@@ -282,6 +282,12 @@ def test_the_parameters_of_the_last_run_are_in_force(lake: Lake) -> None:
     assert "other settings" in " ".join(answer.output.split())
 
 
+def test_settings_of_dagster_that_cannot_be_read(lake: Lake, instance_home: Path) -> None:
+    (instance_home / "dagster.yaml").write_text("telemetry: {enabled: fal")
+    found = the_action(lake, "run log")
+    assert found.found.startswith("cannot be opened")
+
+
 _STORED = {
     "raw": "raw/etf_nav/2025.parquet",
     "archive": "archive/etf_nav/2025.parquet",
