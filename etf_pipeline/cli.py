@@ -3,23 +3,16 @@
 import atexit
 import contextlib
 import errno
-import logging
 import os
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
 from datetime import date, datetime
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
-import pandas as pd
 import typer
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -30,8 +23,10 @@ from etf_pipeline.resources import dbt
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.memory import give_back_freed_memory, keep_freed_memory
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.resources.storage import DamagedFile, LakeError, atomic_path, read_json, write_json
+from etf_pipeline.resources.storage import DamagedFile, LakeError, read_json, write_json
+from etf_pipeline.run import dagster_home, execute, telling
 from etf_pipeline.settings import Deployment, SettingsError
+from etf_pipeline.show import console, show_coverage, show_holdings
 from etf_pipeline.sources.base import NotAvailable, SourceError
 
 if TYPE_CHECKING:
@@ -43,9 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# names and paths that are printed may say `[x]`
-console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-_RESEARCH_GROUPS = {"analytics", "reports"}
 
 Source = Annotated[
     str | None, typer.Option(help="Where data comes from: sample (synthetic, offline), files, tushare or akshare.")
@@ -198,10 +190,10 @@ def run(
         for dataset, note in notes.items():
             console.print(f"  {dataset}: {note}", style="dim")
         _remember(deployment)
-        if not _execute(pipeline, "everything", research):
+        if not execute(pipeline, "everything", research):
             raise typer.Exit(1)
-        _show_coverage(pipeline.lake)
-        _show_holdings(pipeline.lake, None)
+        show_coverage(pipeline.lake)
+        show_holdings(pipeline.lake, None)
         console.print(f"Results: {pipeline.lake.catalogue} (DuckDB), after {time.monotonic() - began:.0f} s")
 
 
@@ -232,9 +224,9 @@ def _run_as_of(
         }
     )
     console.print(f"Source {restored.source_label} as ingested until {as_of:%Y-%m-%d %H:%M:%S} Shanghai time")
-    if not _execute(Pipeline(deployment), "results", research):
+    if not execute(Pipeline(deployment), "results", research):
         raise typer.Exit(1)
-    _show_holdings(restored, None)
+    show_holdings(restored, None)
     console.print(f"Results: {restored.catalogue} (DuckDB)")
 
 
@@ -247,7 +239,7 @@ def holdings(
 ) -> None:
     """Print the holdings in force, or those of one signal date, with their reasons."""
     with _clear_errors():
-        _show_holdings(_existing(lake), day.date() if day else None)
+        show_holdings(_existing(lake), day.date() if day else None)
 
 
 @app.command()
@@ -255,7 +247,7 @@ def check(lake: LakeDir = Path("lake")) -> None:
     """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
     with _clear_errors(), suites.started_early(), dbt.started_early():
         deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
-        if not _execute(Pipeline(deployment), "checks"):
+        if not execute(Pipeline(deployment), "checks"):
             raise typer.Exit(1)
 
 
@@ -301,7 +293,7 @@ def estimate(
         tushare = _tushare(pipeline)
         first, last = tushare.span
         first, last = pipeline.deployment.start or first, min(pipeline.deployment.end or last, last)
-        with _telling(lambda text: console.print(text, style="dim")):
+        with telling(lambda text: console.print(text, style="dim")):
             costs = costs_of(tushare, first, last)
     table = Table(title=f"Backfill {first} … {last}: at most {tushare.plan.per_minute} calls of one API a minute")
     for column in ("dataset", "API", "calls", "stored", "minutes", "points", "cannot be read"):
@@ -412,181 +404,9 @@ def ui(
             given if source or data or not remembered else Deployment.model_validate({**remembered, "lake": given.lake})
         )
         Pipeline(deployment)
-    environment = {**os.environ, **deployment.to_env(), "DAGSTER_HOME": str(_dagster_home(deployment.lake))}
+    environment = {**os.environ, **deployment.to_env(), "DAGSTER_HOME": str(dagster_home(deployment.lake))}
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "-m", "etf_pipeline.definitions", "-p", str(port)]
     os.execve(command[0], command, environment)
-
-
-def _dagster_home(lake: Path) -> Path:
-    home = lake / ".dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    with atomic_path(home / "dagster.yaml") as temporary:
-        temporary.write_bytes(files("etf_pipeline").joinpath("dagster.yaml").read_bytes())
-    return home
-
-
-def _execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"], research: bool = True) -> bool:
-    """Execute assets and checks in this process with progress; True if nothing failed that matters.
-
-    "everything" is all assets with the checks of their data, "results" the same without raw data, "checks" all checks.
-    Without `research` the groups analytics and reports are left out.
-    """
-    deployment = pipeline.deployment
-    os.environ["DAGSTER_HOME"] = str(_dagster_home(deployment.lake))
-    import dagster as dg
-    from dagster._core.utils import make_new_run_id
-
-    from etf_pipeline.assets.warehouse import sql_unit_tests
-    from etf_pipeline.definitions import build_defs
-
-    run_id = make_new_run_id()
-    log = deployment.lake / "build" / "run.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        pipeline.lake.at_work(console.print),
-        log.open("w", encoding="utf-8") as stream,
-        Progress(*columns, console=console, transient=True) as progress,
-        contextlib.redirect_stdout(stream),
-        contextlib.redirect_stderr(stream),
-        warnings.catch_warnings(action="ignore"),
-        dg.DagsterInstance.get() as instance,
-    ):
-        job = build_defs(pipeline=pipeline).resolve_implicit_global_asset_job_def()
-        graph = job.asset_layer.asset_graph
-        assets, checks = set(graph.materializable_asset_keys), set(graph.asset_check_keys)
-        if what == "checks":
-            assets = set()
-        else:
-            # of the SQL, which is the same every day
-            checks -= set(sql_unit_tests().check_keys)
-        left_out = {"raw"} if what == "results" else set()
-        if not research:
-            left_out |= _RESEARCH_GROUPS
-        assets = {key for key in assets if key.path[0] not in left_out}
-        checks = {key for key in checks if key.asset_key.path[0] not in left_out}
-        task = progress.add_task("Starting", total=len(assets) + len(checks))
-        job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
-        instance.add_event_listener(run_id, _advance(progress, task))
-        with _telling(lambda text: progress.update(task, description=text)):
-            result = job.execute_in_process(run_id=run_id, instance=instance, raise_on_error=False)
-    return _report(result, log)
-
-
-def _advance(progress: Progress, task: Any) -> Callable[[Any], None]:
-    def listen(entry: Any) -> None:
-        event = entry.dagster_event
-        if event is None:
-            return
-        if event.is_step_start:
-            progress.update(task, description=event.step_key.removeprefix("raw__"))
-        elif event.event_type_value in ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION"):
-            progress.advance(task)
-
-    return listen
-
-
-@contextlib.contextmanager
-def _telling(tell: Callable[[str], Any]) -> Iterator[None]:
-    """What sources log of their progress is told too."""
-    handler = logging.Handler(logging.INFO)
-    handler.emit = lambda record: tell(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("etf_pipeline.sources")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-
-
-def _report(result: Any, log: Path) -> bool:
-    import dagster as dg
-
-    evaluations = result.get_asset_check_evaluations()
-    failed = [e for e in evaluations if not e.passed]
-    errors = [e for e in failed if e.severity == dg.AssetCheckSeverity.ERROR]
-    for evaluation in failed:
-        colour = "red" if evaluation in errors else "yellow"
-        console.print(f"check {evaluation.severity.value.lower()}: ", style=colour, end="")
-        name = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
-        console.print(f"{name} ({_reason(evaluation)})")
-    for event in result.filter_events(lambda e: e.is_step_failure):
-        failure = event.step_failure_data.error
-        cause = failure.cause or failure
-        console.print(f"{event.step_key} failed: ", style="bold red", end="")
-        console.print(cause.message.strip())
-        if event.step_failure_data.user_failure_data:
-            for name, value in event.step_failure_data.user_failure_data.metadata.items():
-                console.print(f"  {name}: {value.value}")
-    console.print(f"{len(evaluations)} checks, {len(errors)} errors, {len(failed) - len(errors)} warnings", style="dim")
-    if not result.success:
-        console.print(f"The run failed; what was published before stays. Log: {log}")
-    return result.success and not errors
-
-
-def _reason(evaluation: Any) -> str:
-    """What a failed check says: its own words, or how many rows of which test failed."""
-    rows = evaluation.metadata.get("dagster_dbt/failed_row_count")
-    if rows is not None:
-        return f"{rows.value} rows"
-    scalars = {name: value.value for name, value in evaluation.metadata.items() if not isinstance(value.value, dict)}
-    shown = {name: value for name, value in scalars.items() if "\n" not in str(value)}
-    return evaluation.description or "; ".join(f"{name}: {value}" for name, value in shown.items())[:300]
-
-
-def _show_coverage(lake: Lake) -> None:
-    coverage = lake.read_published("look_through_coverage")
-    latest = coverage[coverage["week_end"] == coverage["week_end"].max()].sort_values("value_cny", ascending=False)
-    if latest.empty:
-        console.print("No week with looked-through value yet.")
-        return
-    table = Table(title=f"How A-share stock ETFs were looked through, {latest['week_end'].iloc[0]:%Y-%m-%d}")
-    table.add_column("basis")
-    table.add_column("value, 亿元", justify="right")
-    table.add_column("part", justify="right")
-    for row in latest.itertuples():
-        table.add_row(row.basis, f"{row.value_cny / 1e8:,.1f}", f"{row.ratio:.1%}")
-    console.print(table)
-
-
-def _show_holdings(lake: Lake, day: date | None) -> None:
-    published = lake.read_published("strategy_holdings")
-    scores = lake.read_published("factor_scores")
-    reasons = scores.drop_duplicates("signal_date").set_index("signal_date")["withheld_reason"].dropna()
-    wanted = pd.Timestamp(day) if day else published["signal_date"].max()
-    rows = published[published["signal_date"] == wanted]
-    if rows.empty:
-        reason = reasons.get(wanted, "no such rebalance date") if day else "no date could be published"
-        console.print(f"No holdings for {day or 'any date'}: {reason}")
-    else:
-        first = rows.iloc[0]
-        title = (
-            f"Holdings of signal {first['signal_date']:%Y-%m-%d}, held {first['holding_start']:%Y-%m-%d} … "
-            f"{first['holding_end']:%Y-%m-%d}; {first['size_regime']} / {first['growth_value_regime']} lead; "
-            f"source {first['source']}"
-        )
-        table = Table(title=title)
-        for column in ("rank", "industry", "weight", "composite", "above median", "largest ETF", "most liquid ETF"):
-            table.add_column(column, justify="right" if column in ("rank", "weight", "composite") else "left")
-        for row in rows.itertuples():
-            table.add_row(
-                str(row.rank),
-                f"{row.industry_code} {row.industry_name}",
-                f"{row.weight:.2%}",
-                f"{row.composite:+.2f}",
-                str(row.flags),
-                row.largest_etf if isinstance(row.largest_etf, str) else "–",
-                row.most_liquid_etf if isinstance(row.most_liquid_etf, str) else "–",
-            )
-        console.print(table)
-        console.print(f"Factors: {first['factors_used']}. {first['factors_off'] or ''}".rstrip())
-    if day is None:
-        later = reasons if rows.empty else reasons[reasons.index > wanted]
-        for signal, reason in later.tail(5).items():
-            console.print(f"Not published: {signal:%Y-%m-%d}, {reason}", style="yellow")
 
 
 def main() -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from etf_pipeline.cli import _dagster_home, _remember, _remembered
+from etf_pipeline.cli import _remember, _remembered
 from etf_pipeline.contract import load_contract
 from etf_pipeline.intake import intakes
+from etf_pipeline.run import dagster_home
 from etf_pipeline.settings import Deployment, Parameters, describe_parameters
 from tests.automation.conftest import PACKAGE
 
@@ -28,11 +29,11 @@ def test_uses_are_known() -> None:
 
 
 def test_the_instance_of_a_lake_is_the_packaged_one(tmp_path: Path) -> None:
-    home = _dagster_home(tmp_path / "lake")
+    home = dagster_home(tmp_path / "lake")
     assert (home / "dagster.yaml").read_bytes() == (PACKAGE / "dagster.yaml").read_bytes()
     # a file that stays as it is does not look new to whoever watches it
     before = (home / "dagster.yaml").stat().st_ino
-    assert (_dagster_home(tmp_path / "lake") / "dagster.yaml").stat().st_ino == before
+    assert (dagster_home(tmp_path / "lake") / "dagster.yaml").stat().st_ino == before
 
 
 @pytest.mark.parametrize("name", [d.name for d in load_contract().values() if d.partition in ("day", "month")])

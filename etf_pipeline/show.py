@@ -1,0 +1,67 @@
+"""The console, and the results printed on it."""
+
+import sys
+from datetime import date
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from etf_pipeline.resources.lake import Lake
+
+# names and paths that are printed may say `[x]`
+console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+
+
+def show_coverage(lake: Lake) -> None:
+    """Print how the value of the latest week was looked through."""
+    coverage = lake.read_published("look_through_coverage")
+    latest = coverage[coverage["week_end"] == coverage["week_end"].max()].sort_values("value_cny", ascending=False)
+    if latest.empty:
+        console.print("No week with looked-through value yet.")
+        return
+    table = Table(title=f"How A-share stock ETFs were looked through, {latest['week_end'].iloc[0]:%Y-%m-%d}")
+    table.add_column("basis")
+    table.add_column("value, 亿元", justify="right")
+    table.add_column("part", justify="right")
+    for row in latest.itertuples():
+        table.add_row(row.basis, f"{row.value_cny / 1e8:,.1f}", f"{row.ratio:.1%}")
+    console.print(table)
+
+
+def show_holdings(lake: Lake, day: date | None) -> None:
+    """Print the holdings of a signal date, or the latest and the dates since then that hold nothing."""
+    published = lake.read_published("strategy_holdings")
+    scores = lake.read_published("factor_scores")
+    reasons = scores.drop_duplicates("signal_date").set_index("signal_date")["withheld_reason"].dropna()
+    wanted = pd.Timestamp(day) if day else published["signal_date"].max()
+    rows = published[published["signal_date"] == wanted]
+    if rows.empty:
+        reason = reasons.get(wanted, "no such rebalance date") if day else "no date could be published"
+        console.print(f"No holdings for {day or 'any date'}: {reason}")
+    else:
+        first = rows.iloc[0]
+        title = (
+            f"Holdings of signal {first['signal_date']:%Y-%m-%d}, held {first['holding_start']:%Y-%m-%d} … "
+            f"{first['holding_end']:%Y-%m-%d}; {first['size_regime']} / {first['growth_value_regime']} lead; "
+            f"source {first['source']}"
+        )
+        table = Table(title=title)
+        for column in ("rank", "industry", "weight", "composite", "above median", "largest ETF", "most liquid ETF"):
+            table.add_column(column, justify="right" if column in ("rank", "weight", "composite") else "left")
+        for row in rows.itertuples():
+            table.add_row(
+                str(row.rank),
+                f"{row.industry_code} {row.industry_name}",
+                f"{row.weight:.2%}",
+                f"{row.composite:+.2f}",
+                str(row.flags),
+                row.largest_etf if isinstance(row.largest_etf, str) else "–",
+                row.most_liquid_etf if isinstance(row.most_liquid_etf, str) else "–",
+            )
+        console.print(table)
+        console.print(f"Factors: {first['factors_used']}. {first['factors_off'] or ''}".rstrip())
+    if day is None:
+        later = reasons if rows.empty else reasons[reasons.index > wanted]
+        for signal, reason in later.tail(5).items():
+            console.print(f"Not published: {signal:%Y-%m-%d}, {reason}", style="yellow")
