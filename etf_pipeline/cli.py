@@ -16,6 +16,7 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
+from etf_pipeline import web
 from etf_pipeline.assets import beside
 from etf_pipeline.checks import suites
 from etf_pipeline.core.calendar import SHANGHAI
@@ -394,19 +395,31 @@ def ui(
     start: Day = None,
     end: Day = None,
     overrides: Overrides = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; one others reach needs --allow-host.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the web server.")] = 3000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name browsers reach the server by; may be given again."),
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Nothing can be started or changed in it.")] = False,
 ) -> None:
     """Open the Dagster UI (web server and daemon) over the lake; options default to those of its last run."""
     with _clear_errors():
+        if not (source or data):
+            _existing(lake)  # a mistyped name makes no lake
         given = _deployment(lake, source, data, scheme, start, end, overrides)
         remembered = _remembered(lake)
         deployment = (
             given if source or data or not remembered else Deployment.model_validate({**remembered, "lake": given.lake})
         )
+        if host not in web.LOCAL_NAMES and not allow_host:
+            raise SettingsError(f"--host {host} is open to other machines: say by --allow-host NAME what they call it")
+        if not web.is_free(host, port):
+            raise SettingsError(f"port {port} of {host} is taken, perhaps by another UI: choose one by --port")
         Pipeline(deployment)
-    environment = {**os.environ, **deployment.to_env(), "DAGSTER_HOME": str(dagster_home(deployment.lake))}
-    command = [str(Path(sys.executable).with_name("dagster")), "dev", "-m", "etf_pipeline.definitions", "-p", str(port)]
-    os.execve(command[0], command, environment)
+        environment = {**os.environ, **deployment.to_env(), "DAGSTER_HOME": str(dagster_home(deployment.lake))}
+    console.print(f"The UI opens on http://{'localhost' if host in web.LOCAL_NAMES else host}:{port} in some seconds.")
+    raise typer.Exit(web.serve_all(environment, host, port, allow_host or [], read_only))
 
 
 def main() -> None:

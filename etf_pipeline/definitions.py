@@ -1,5 +1,6 @@
 """Everything Dagster knows of this project, assembled. Loading it needs no data, no network and no lake."""
 
+import warnings
 from collections.abc import Iterator
 
 import dagster as dg
@@ -32,6 +33,13 @@ def build_defs(deployment: Deployment | None = None, pipeline: Pipeline | None =
         SettingsError: the environment or a parameter cannot be used.
     """
     pipeline = pipeline or Pipeline(deployment or Deployment.from_env())
+    with warnings.catch_warnings():
+        # of parameters that may change in a coming version of Dagster; the lock file pins the one in use
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _definitions(pipeline)
+
+
+def _definitions(pipeline: Pipeline) -> dg.Definitions:
     deployment = pipeline.deployment
     start = deployment.start or FIRST_DAY[deployment.source]
     jobs = automation_jobs(pipeline)

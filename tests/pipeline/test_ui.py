@@ -21,6 +21,7 @@ from unittest import mock
 
 import dagster as dg
 import duckdb
+import httpx
 import pandas as pd
 import pytest
 import yaml
@@ -184,16 +185,16 @@ def materialized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materiali
     (home / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": place}]}), encoding="utf-8")
     client = Client(port)
     code = ("code-server", "start", "-m", "etf_pipeline.definitions", "-s", str(socket_file))
-    web = ("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))
+    web = ("-m", "etf_pipeline.web", "--workspace", "workspace.yaml", "--port", str(port))
     # two programs that create the databases at the same moment get in each other's way; systemd starts one again
     with mock.patch.dict(os.environ, DAGSTER_HOME=str(home)), dg.DagsterInstance.get() as instance:
         assert instance.get_runs() == []
     with (
         started("dagster", *code, home=home, settings=settings) as code_server,
-        started("dagster-webserver", *web, home=home, settings=settings) as server,
+        started("python", *web, home=home, settings=settings) as server,
     ):
         wait_for(socket_file.exists, code_server, home / "dagster.log")
-        wait_for(lambda: client.ask(ASSETS)["assetNodes"], server, home / "dagster-webserver.log")
+        wait_for(lambda: client.ask(ASSETS)["assetNodes"], server, home / "python.log")
         keys = [n["assetKey"] for n in client.ask(ASSETS)["assetNodes"] if n["isMaterializable"]]
         launched = client.ask(MATERIALIZE_ALL, keys=keys)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
@@ -345,6 +346,16 @@ def test_a_backfill_of_a_page_outlives_the_daemon(page: Page, materialized: Mate
         backfill = wait_for_end(materialized.client, launched)
     assert backfill["status"] == "COMPLETED_SUCCESS", reasons(materialized.client, backfill["runs"])
     assert [run["assetSelection"] for run in backfill["runs"]] == [[{"path": ["raw", "etf_share"]}]]
+
+
+def test_another_name_or_a_link_changes_nothing(materialized: Materialized) -> None:
+    started = "mutation { setNuxSeen }"
+    for path, headers in ((f"?query={started}", {}), ("", {"Host": "evil.example"}), ("", {"Origin": "http://a.b"})):
+        asked = httpx.Request(
+            "POST" if headers else "GET", f"{materialized.url}/graphql{path}", headers=headers, json={}
+        )
+        with httpx.Client(trust_env=False) as client:
+            assert client.send(asked).status_code == 403
 
 
 def backfills(client: Client) -> list[str]:
