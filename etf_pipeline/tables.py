@@ -108,6 +108,10 @@ def etf_daily(rsi_periods: int) -> Table:
             ),
             "net_subscription_cny": ("number", "Published form of the flow, from raw closes [CNY]."),
             f"rsi_wilder_{rsi_periods}": ("number", "Wilder RSI of the raw close, splits taken out [0 to 100]."),
+            f"rsi_wilder_{rsi_periods}_published": (
+                "number",
+                "The same with splits left in, as the observation log prints it [0 to 100].",
+            ),
             "is_split_day": ("flag", "Whether a split takes effect."),
             "in_universe": ("flag", "Whether the ETF belongs to the strategy's universe that day."),
             "universe_exclusion": ("text", "Why not; empty where it does."),

@@ -86,13 +86,20 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     flow_years = lake.published_years("etf_flow")
     if not flow_years:
         return publish(pipeline, table, pd.DataFrame(columns=list(table.columns)))
-    wilder = pa.array(_rsi(flow, p.rsi_periods), from_pandas=True)
+    closes = flow["close"].to_numpy()
+    series = {
+        rsi_name: closes * flow["cumulative_split_factor"].to_numpy(),
+        f"{rsi_name}_published": closes,
+    }
+    wilder = {name: pa.array(_rsi(flow, prices, p.rsi_periods), from_pandas=True) for name, prices in series.items()}
     ends = np.cumsum([rows_in([path]) for path in flow_years.values()])
 
     def rows_of(year: int, end: int) -> pa.Table:
         # millions of rows, whose texts pandas would take seconds to read and to write
         rows = read_table(flow_years[year])
-        return table.from_arrow(rows.append_column(rsi_name, wilder.slice(end - len(rows), len(rows))))
+        for name, values in wilder.items():
+            rows = rows.append_column(name, values.slice(end - rows.num_rows, rows.num_rows))
+        return table.from_arrow(rows)
 
     rules = digest_of(Path(__file__), Path(rsi.__file__), p.hash, str(table.schema))
     chained = chained_digests(flow_years.values(), rules)
@@ -115,11 +122,11 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     )
 
 
-def _rsi(flow: pa.Table, periods: int) -> np.ndarray:
-    """RSI of the closes of each row's ETF up to its session, splits taken out; NaN without a close."""
+def _rsi(flow: pa.Table, prices: np.ndarray, periods: int) -> np.ndarray:
+    """RSI of the `prices` of each row's ETF up to its session; NaN without a price."""
     (day, days), (etf, etfs) = _places(flow["trade_date"]), _places(flow["etf_code"])
     wide = np.full((days, etfs), np.nan)
-    wide[day, etf] = flow["close"].to_numpy() * flow["cumulative_split_factor"].to_numpy()
+    wide[day, etf] = prices
     return rsi.rsi_wilder(wide, periods)[day, etf]
 
 

@@ -17,6 +17,25 @@ with split_in_interval as (
 
 ),
 
+-- a step of the price that no daily limit allows, and that neither a whole number nor the shares explain
+unexplained as (
+
+    select distinct observation.etf_code, observation.trade_date
+    from {{ ref('int_etf__observation') }} as observation
+    inner join {{ ref('int_etf__price_step') }} as step
+        on
+            observation.etf_code = step.etf_code
+            and observation.previous_date < step.trade_date
+            and observation.trade_date >= step.trade_date
+    left join {{ ref('int_etf__split_event') }} as event
+        on
+            step.etf_code = event.etf_code
+            and event.ex_date > step.previous_date
+            and event.share_date <= step.trade_date
+    where step.new_per_old is null and event.etf_code is null
+
+),
+
 measured as (
 
     select
@@ -26,9 +45,11 @@ measured as (
         -- a split the shares did not follow: one of the two files is wrong or late
         coalesce(
             abs(ln(observation.share_ratio / split.split_factor)) >= abs(ln(observation.share_ratio)), false
-        ) as is_unfollowed
+        ) as is_unfollowed,
+        unexplained.trade_date is not null as is_unexplained
     from {{ ref('int_etf__observation') }} as observation
     left join split_in_interval as split using (etf_code, trade_date)
+    left join unexplained using (etf_code, trade_date)
     where {{ since_last(ref('int_etf__observation'), 'observation') }}
 
 ),
@@ -38,7 +59,7 @@ judged as (
     select
         *,
         case
-            when is_unfollowed then 'suspected'
+            when is_unfollowed or is_unexplained then 'suspected'
             when is_inferred then 'inferred'
             when not is_inferred then 'listed'
             when is_jump and not has_nav_pair and not has_market_pair then 'suspected'
@@ -56,7 +77,7 @@ judged as (
 settled as (
 
     select
-        judged.* exclude (own_status),
+        judged.* exclude (own_status, is_unexplained),
         -- shares that follow a split one file late
         case
             when judged.own_status = 'none' and judged.is_jump and suspected.trade_date is not null then 'suspected'

@@ -11,7 +11,8 @@ with quotes as (
         day.trade_date,
         '{{ kind }}' as kind,
         day.{{ price }} as price,
-        {{ 'day.adjusted_close' if kind == 'market' else 'null' }} as adjusted_price
+        {{ 'day.adjusted_close' if kind == 'market' else 'null' }} as adjusted_price,
+        {{ 'day.close is not null' if kind == 'market' else 'false' }} as is_close
     from {{ days }} as day
     where {{ since_last(days, 'day') }}
     {% if not loop.last %}
@@ -28,34 +29,55 @@ stepped as (
         quotes.kind,
         quotes.trade_date,
         lag(quotes.trade_date) over series as previous_date,
-        session.session_number - lag(session.session_number) over series as sessions,
-        lag(quotes.price) over series / quotes.price as plain_step,
+        lag(quotes.price) over series as previous_price,
+        previous_price / quotes.price as plain_step,
         -- raw over adjusted price is free of the market's own move
-        plain_step * quotes.adjusted_price / lag(quotes.adjusted_price) over series as adjusted_step
+        plain_step * quotes.adjusted_price / lag(quotes.adjusted_price) over series as adjusted_step,
+        quotes.is_close and lag(quotes.is_close) over series as is_close,
+        pow(
+            1 + {{ var('split_price_jump') }},
+            session.session_number - lag(session.session_number) over series
+        ) as limit_step
     from quotes
     inner join {{ ref('stg_calendar__session') }} as session using (trade_date)
     window series as (partition by quotes.etf_code, quotes.kind order by quotes.trade_date)
 
 ),
 
+-- adjusted closes that moved as no daily limit allows were adjusted wrongly and prove nothing
 judged as (
 
     select
         *,
-        coalesce(adjusted_step, plain_step) as step,
+        adjusted_step is not null
+        and plain_step / adjusted_step between 1 / limit_step and limit_step as is_adjusted,
+        case when is_adjusted then adjusted_step else plain_step end as step,
         case when step > 1 then round(step) else 1 / round(1 / step) end as whole_step,
         case
-            when adjusted_step is null then pow(1 + {{ var('split_price_jump') }}, sessions)
-            else 1 + {{ var('split_price_jump') }}
-        end as limit_step
+            when not is_adjusted then limit_step
+            -- an average price beside an adjusted close moves by the day's own range
+            when not is_close then 1 + {{ var('split_price_jump') }}
+            else 1 + {{ var('split_minimum_step') }}
+        end as smallest_step,
+        whole_step <> 1
+        and abs(step / whole_step - 1) <= case
+            when is_adjusted and is_close then {{ var('split_adjusted_tolerance') }}
+            else {{ var('split_integer_tolerance') }}
+        end as is_whole
     from stepped
 
 )
 
-select etf_code, kind, previous_date, trade_date, step, whole_step as new_per_old
+select
+    etf_code,
+    kind,
+    previous_date,
+    trade_date,
+    previous_price,
+    step,
+    is_adjusted and is_close as is_exact,
+    case when is_whole then whole_step when is_adjusted and is_close then step end as new_per_old
 from judged
 where
-    (step > limit_step or step < 1 / limit_step)
-    and whole_step <> 1
-    and abs(step / whole_step - 1) <= {{ var('split_integer_tolerance') }}
+    (step > smallest_step or step < 1 / smallest_step)
     and {{ since('trade_date') }}
