@@ -14,9 +14,9 @@ export PYTHONDONTWRITEBYTECODE =
 
 setup: $(READY)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	awk '/^[a-z]/ {n++} {print > ("$(VENV)/half" n % 2)}' requirements.lock  # pip works on one core
+	awk '/^[a-z]/ {n++} {print > ("$(VENV)/half" n % 2)}' requirements-dev.lock  # pip works on one core
 	$(PIP) --require-hashes -r $(VENV)/half0 & $(PIP) --require-hashes -r $(VENV)/half1; second=$$?; wait $$! && exit $$second
 	@$(BIN)/python -m compileall -qq -j 0 -x "/tests?/" $(VENV)/lib >/dev/null || true  # what pip would do on one core
 	$(PIP) --no-build-isolation --editable .
@@ -40,11 +40,14 @@ bench: setup
 	$(BIN)/python -m benchmarks.hp_filter
 	$(BIN)/python -m benchmarks.scale
 
-lock: ## pin what pyproject.toml resolves to, with hashes and without any index address
+COMPILE := .venv-lock/bin/pip-compile --quiet --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate
+
+lock: ## pin what pyproject.toml resolves to, with hashes and without any index address: to run, and to develop
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet pip-tools
-	.venv-lock/bin/pip-compile --quiet --extra dev --all-build-deps --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra akshare --extra postgres --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --all-build-deps --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	rm -rf .venv-lock
 
 clean:
-	rm -rf $(VENV) $(LAKE)
+	rm -rf $(VENV) $(LAKE) dist

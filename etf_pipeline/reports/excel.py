@@ -18,6 +18,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from etf_pipeline.reports.charts import weekly
 from etf_pipeline.reports.data import ReportData
+from etf_pipeline.resources.dbt import PROJECT_DIR
 from etf_pipeline.settings import describe_parameters
 from etf_pipeline.tables import (
     ANALYTICS_TABLES,
@@ -30,7 +31,7 @@ from etf_pipeline.tables import (
 # any day will do, as long as it is not today
 _CREATED = datetime(2000, 1, 1)
 _DAY_ZERO = pd.Timestamp("1899-12-30")
-_MARTS = Path(__file__).parents[2] / "dbt_project" / "models" / "marts" / "marts.yml"
+_MARTS = PROJECT_DIR / "models" / "marts" / "marts.yml"
 _PERCENT = (
     *("_ratio", "_return", "_excess", "_drawdown", "_win_rate", "volatility", "tracking_error", "weight", "turnover"),
     *("excess_low", "excess_high", "cost", "period_return_after_costs"),

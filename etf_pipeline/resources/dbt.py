@@ -6,33 +6,47 @@ allows one command at a time in a process.
 """
 
 import contextlib
+import errno
 import gc
 import importlib.metadata
 import json
 import queue
+import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from platformdirs import user_cache_path
+
+from etf_pipeline.resources.digests import digest_of
 from etf_pipeline.resources.early import Early
 from etf_pipeline.resources.increment import Window
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.resources.storage import atomic_path, exclusive_lock
-from etf_pipeline.settings import Parameters
+from etf_pipeline.resources.storage import exclusive_lock
+from etf_pipeline.settings import Parameters, SettingsError
 
 if TYPE_CHECKING:
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"
-_TARGET = PROJECT_DIR / "target"
-_MANIFEST = _TARGET / "manifest.json"
-# dbt's own form of it, macros and all: of no use to another dbt
-_PARSED = _TARGET / "-".join(["manifest", *map(importlib.metadata.version, ("dbt-core", "dbt-duckdb"))])
+
+def _project_dir() -> Path:
+    """Folder of the SQL: in the package when it was installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "dbt_project"
+    return installed if installed.is_dir() else package.with_name("dbt_project")
+
+
+PROJECT_DIR = _project_dir()
 _PLACE = ("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR))
 _SHOWN = {"LogModelResult", "LogTestResult"}
+
+
+def _written_to(folder: Path) -> tuple[str, ...]:
+    # otherwise dbt makes both folders in the project, even where it writes nothing to them
+    return ("--target-path", str(folder), "--log-path", str(folder))
 
 
 class NodeResult(NamedTuple):
@@ -68,7 +82,7 @@ class DbtCommand:
         self._arguments = [
             *arguments,
             *("--vars", json.dumps({**dbt_vars(pipeline), **days})),
-            *("--target-path", str(pipeline.lake.warehouse.parent / "dbt")),
+            *_written_to(pipeline.lake.warehouse.parent / "dbt"),
             # what it would print is told, wherever it runs, and nobody reads its own records of a run
             *("--log-level", "none", "--no-write-json"),
         ]
@@ -167,7 +181,7 @@ def _prepare() -> None:
     from dbt.cli.main import dbtRunner
 
     # the least of its commands, for what dbt makes for its first one and keeps
-    dbtRunner().invoke(["debug", "--log-level", "none", *_PLACE])
+    dbtRunner().invoke(["debug", "--log-level", "none", *_PLACE, *_written_to(_cache())])
     # a command works on its manifest, so that the next one needs another
     _ready.append(_parsed_manifest())
 
@@ -200,59 +214,71 @@ def _not_rendered(text: str) -> str:
 
 
 def load_manifest() -> Mapping[str, Any]:
-    """The project's manifest, parsed anew when a file of the project is newer than it.
+    """The project's manifest, parsed when the cache has none of the project as it is now.
 
-    Needs neither data nor network; with a current manifest it only reads one file.
+    Needs neither data nor network; the cache may be deleted at any time.
 
     Raises:
         DbtError: the project does not parse.
+        SettingsError: the cache cannot be written.
     """
-    _ensure_parsed()
-    return json.loads(_MANIFEST.read_text(encoding="utf-8"))
+    return json.loads((_parsed() / "manifest.json").read_text(encoding="utf-8"))
 
 
 def _parsed_manifest() -> Any:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.parser.manifest import extended_mashumuro_decoder
 
-    _ensure_parsed()
-    manifest = Manifest.from_msgpack(_PARSED.read_bytes(), decoder=extended_mashumuro_decoder)
+    packed = (_parsed() / "partial_parse.msgpack").read_bytes()
+    manifest = Manifest.from_msgpack(packed, decoder=extended_mashumuro_decoder)
     # as after parsing
     manifest.build_flat_graph()
     manifest.build_parent_and_child_maps()
     return manifest
 
 
-def _ensure_parsed() -> None:
-    if not _is_current():
-        with exclusive_lock(_TARGET / ".manifest.lock"):
-            if not _is_current():
-                _parse()
+def _parsed() -> Path:
+    """Folder of what dbt parsed, in the user's cache, since the package may lie where nothing can be written.
+
+    Its name is a digest of all that dbt reads and of dbt's version: another project or dbt finds nothing of this one.
+    """
+    files = [PROJECT_DIR / "dbt_project.yml", PROJECT_DIR / "profiles.yml"]
+    for part in ("macros", "models", "seeds", "tests"):
+        files += sorted(path for path in (PROJECT_DIR / part).rglob("*") if path.is_file())
+    names = [str(path) for path in files]
+    versions = map(importlib.metadata.version, ("dbt-core", "dbt-duckdb"))
+    cache = _cache()
+    folder = cache / digest_of(*files, *names, *versions, json.dumps(_parse_vars()))[:12]
+    if not folder.is_dir():
+        try:
+            with exclusive_lock(cache / ".lock"):
+                if not folder.is_dir():
+                    for outdated in cache.glob("*/"):
+                        shutil.rmtree(outdated)
+                    _parse(folder)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise SettingsError(f"{error}: set XDG_CACHE_HOME to a folder that can be written") from error
+            raise
+    return folder
 
 
-def _is_current() -> bool:
-    sources = [
-        PROJECT_DIR / "dbt_project.yml",
-        PROJECT_DIR / "profiles.yml",
-        *(PROJECT_DIR / "models").rglob("*"),
-        *(PROJECT_DIR / "macros").rglob("*"),
-        *(PROJECT_DIR / "tests").rglob("*"),
-    ]
-    last_change = max(path.stat().st_mtime for path in sources)
-    return _PARSED.exists() and _MANIFEST.exists() and _MANIFEST.stat().st_mtime >= last_change
+def _cache() -> Path:
+    """Folder of this project in the user's cache."""
+    return user_cache_path("etf_pipeline") / f"dbt-{digest_of(str(PROJECT_DIR))[:12]}"
 
 
-def _parse() -> None:
+def _parse(folder: Path) -> None:
     from dbt.cli.main import dbtRunner
 
-    target = _TARGET / "parse"
-    # names of tables hold the name of the file they lie in, not of its folder
-    variables = {**Parameters.load().dbt_vars(), "source_label": "", "warehouse": Lake(Path()).warehouse.name}
-    arguments = ["parse", "--no-partial-parse", "--quiet", "--vars", json.dumps(variables)]
-    done = dbtRunner().invoke([*arguments, *_PLACE, "--target-path", str(target)])
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    arguments = ["parse", "--no-partial-parse", "--quiet", "--vars", json.dumps(_parse_vars())]
+    done = dbtRunner().invoke([*arguments, *_PLACE, *_written_to(unfinished)])
     if not done.success:
         raise DbtError(f"dbt parse failed:\n{done.exception}")
-    for source, final in ((target / "partial_parse.msgpack", _PARSED), (target / "manifest.json", _MANIFEST)):
-        with atomic_path(final) as temporary:
-            temporary.write_bytes(source.read_bytes())
-    _MANIFEST.touch()
+    unfinished.replace(folder)
+
+
+def _parse_vars() -> dict[str, Any]:
+    # names of tables hold the name of the file they lie in, not of its folder
+    return {**Parameters.load().dbt_vars(), "source_label": "", "warehouse": Lake(Path()).warehouse.name}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
+from platformdirs import user_cache_path
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFLINE = ROOT / "tests" / "pipeline" / "offline"
@@ -28,7 +29,8 @@ def environment(**extra: str) -> dict[str, str]:
     """This process' environment without any setting of the pipeline or of Dagster, and without a network."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ETF_PIPELINE_", "DAGSTER_", "DBT_"))}
     path = os.pathsep.join([str(OFFLINE), str(ROOT)])
-    return {**kept, "PYTHONPATH": path, **extra}
+    # parsed once for all, also for a program with another HOME
+    return {**kept, "PYTHONPATH": path, "XDG_CACHE_HOME": str(user_cache_path()), **extra}
 
 
 @dataclass(frozen=True)
