@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # some environments forbid Python to store what it compiled, and each of hundreds of processes compiles it again
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup run test check ui bench lock clean
+.PHONY: setup run test check wheel wheel-test ui bench lock clean
 
 setup: $(READY)
 
@@ -26,12 +26,18 @@ run: setup  ## whole job on the sample; other data: make run ARGS="--source file
 	$(BIN)/etf-pipeline run --lake $(LAKE) $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --max-worker-restart 0 $(ARGS)  # a deadline ends the worker; another would hang in the same test
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel: setup  ## what docs/deployment.md installs, in dist/
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+wheel-test: setup  ## the sample from the wheel: in an empty environment outside the checkout, which cannot be written
+	$(BIN)/python -m tests.deployment.try_wheel
 
 ui: setup  ## Dagster UI on http://localhost:3000 over the same lake
 	$(BIN)/etf-pipeline ui --lake $(LAKE) $(ARGS)
