@@ -70,6 +70,15 @@ def rebalance_partitions(parameters: Parameters, start: date, end: date | None =
     return dg.StaticPartitionsDefinition([f"{day:%Y-%m-%d}" for day in dates])
 
 
+def keys_within(partitions: dg.PartitionsDefinition, first: date, last: date) -> list[str]:
+    """Partitions with a day from `first` to `last`; those of one day, and of sessions, by that day alone."""
+    start, end = f"{first:{_DAY}}", f"{last:{_DAY}}"
+    if isinstance(partitions, dg.TimeWindowPartitionsDefinition) and not partitions.exclusions:
+        # a month or quarter reaches to the next one
+        start = max((key for key in partitions.get_partition_keys() if key <= start), default=start)
+    return [key for key in partitions.get_partition_keys() if start <= key <= end]
+
+
 def selected_window(context: dg.AssetExecutionContext) -> tuple[date, date] | None:
     """First and last day of the time partitions this run materialises; None for a run without partitions."""
     if not context.has_partition_key and not context.has_partition_key_range:

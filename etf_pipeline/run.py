@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from etf_pipeline.partitions import keys_within
 from etf_pipeline.resources.lake import atomic_path
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.show import console
@@ -72,7 +73,25 @@ def execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"]
         instance.add_event_listener(run_id, _advance(progress, task))
         with telling(lambda text: progress.update(task, description=text)):
             result = job.execute_in_process(run_id=run_id, instance=instance, raise_on_error=False)
+        _record_partitions(pipeline, result, instance)
     return _report(result, log)
+
+
+def _record_partitions(pipeline: Pipeline, result: Any, instance: Any) -> None:
+    """Tell the instance which partitions of its assets the run made: it knows of the assets as a whole."""
+    graph, storage = result.job_def.asset_layer.asset_graph, instance.event_log_storage
+    for event in result.filter_events(lambda e: e.is_step_materialization):
+        made = event.step_materialization_data.materialization
+        partitions = graph.get(made.asset_key).partitions_def
+        if partitions is None:
+            continue
+        first, last = pipeline.span
+        if made.asset_key.path[0] == "strategy":
+            last = min(last, pipeline.lake.read_published("rebalance_dates")["signal_date"].max().date())
+        present = instance.get_materialized_partitions(made.asset_key)
+        new = [key for key in keys_within(partitions, first, last) if key not in present]
+        if new:
+            storage.store_partitions(made, new, result.run_id, result.job_def.name)
 
 
 def _advance(progress: Progress, task: Any) -> Callable[[Any], None]:

@@ -7,15 +7,18 @@ lines of a log. `dagster.yaml` names this class; without that block Dagster read
 way.
 """
 
+import logging
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dagster import StringSource
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster import AssetMaterialization, DagsterEvent, DagsterEventType, EventLogEntry, StringSource
+from dagster._core.events import StepMaterializationData
+from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -53,6 +56,17 @@ class KeptSqliteEventLog(SqliteEventLogStorage):
                 # who follows a run in the UI watches the file itself, and what is new lies in another one beside it
                 os.utime(self.path_for_shard(shard))
 
+    def store_partitions(self, made: AssetMaterialization, partitions: Sequence[str], run_id: str, job: str) -> None:
+        """Record what a run materialised as so many partitions, the last of which keeps its metadata.
+
+        Dagster's own way, event by event, takes most of a minute for ten years of sessions in ten datasets.
+        """
+        events = [AssetMaterialization(made.asset_key, partition=key) for key in partitions[:-1]]
+        events += [AssetMaterialization(made.asset_key, partition=partitions[-1], metadata=made.metadata)]
+        with self.index_connection() as connection:
+            rows = [self._event_to_row(_entry(event, run_id, job)) for event in events]
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+
     def _engine(self, shard: str) -> Engine:
         if not Path(self.path_for_shard(shard)).exists():
             # not there yet, or removed with its run
@@ -83,6 +97,23 @@ class KeptSqliteEventLog(SqliteEventLogStorage):
         with self._db_lock:
             while self._engines:
                 self._engines.popitem()[1].dispose()
+
+
+def _entry(made: AssetMaterialization, run_id: str, job: str) -> EventLogEntry:
+    event = DagsterEvent(
+        event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+        event_specific_data=StepMaterializationData(made),
+        job_name=job,
+    )
+    return EventLogEntry(
+        error_info=None,
+        level=logging.DEBUG,
+        user_message="",
+        run_id=run_id,
+        timestamp=time.time(),
+        job_name=job,
+        dagster_event=event,
+    )
 
 
 def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
