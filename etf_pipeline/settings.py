@@ -49,6 +49,7 @@ class Parameters(BaseModel):
     change_weeks: int = Field(ge=1)
     top_n: int = Field(ge=1)
     missing_industries_limit: float = Field(ge=0, le=1)
+    spread_minimum_ratio: float = Field(ge=0, lt=1)
     disclosed_months: int = Field(ge=0)
     disclosure_quorum: float = Field(gt=0, le=1)
     simulation_window_sessions: int = Field(ge=2)

@@ -5,7 +5,7 @@ Asset bodies read, call `core`, publish and describe. Everything here looks back
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
@@ -312,11 +312,11 @@ def _group_navs(periods: Periods, scores: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _correlations(history: History) -> pd.DataFrame:
-    rows = []
+    least, rows = history.pipeline.parameters.spread_minimum_ratio, []
     for factor, left in history.scores.items():
         for other, right in history.scores.items():
             for span, (first, last) in history.spans.items():
-                value, dates = mean_correlation(left.loc[first:last], right.loc[first:last])
+                value, dates = mean_correlation(left.loc[first:last], right.loc[first:last], least)
                 rows.append(
                     {"factor": factor, "other_factor": other, "span": span, "correlation": value, "dates": dates}
                 )
@@ -381,7 +381,7 @@ def _construction(
     levels = [default.level_measure, *([other] if penetration.notna().any(axis=None) else [])]
     cells = construction_cells(default.factors, FLOW_MEASURES, levels, sorted({*p.grid_top_n, p.top_n}), default)
     scores = {
-        (flow, level): score_factors(inputs[flow], level_measures(penetration, level))
+        (flow, level): score_factors(inputs[flow], level_measures(penetration, level), p.spread_minimum_ratio)
         for flow in FLOW_MEASURES
         for level in levels
     }
@@ -403,11 +403,10 @@ def _smoothing(pipeline: Pipeline, default: Cell, inputs: FactorInputs, periods:
     sizes = signals("size", p.grid_size_lambda, p.size_lambda)
     growths = signals("growth_value", p.grid_growth_value_lambda, p.growth_value_lambda)
     # of the factors, each regime signs one
-    scores = score_factors(inputs, measures)
-    levels = {lam: score_factors(replace(inputs, size_signal=s), measures)["level"] for lam, s in sizes.items()}
-    changes = {
-        lam: score_factors(replace(inputs, growth_value_signal=s), measures)["change"] for lam, s in growths.items()
-    }
+    scored = partial(score_factors, level_measure=measures, spread_minimum_ratio=p.spread_minimum_ratio)
+    scores = scored(inputs)
+    levels = {lam: scored(replace(inputs, size_signal=s))["level"] for lam, s in sizes.items()}
+    changes = {lam: scored(replace(inputs, growth_value_signal=s))["change"] for lam, s in growths.items()}
     rows = []
     for (size_lambda, level), (growth_lambda, change) in product(levels.items(), changes.items()):
         by_measure = {(default.flow_measure, default.level_measure): scores | {"level": level, "change": change}}

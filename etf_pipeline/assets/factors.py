@@ -292,7 +292,7 @@ def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     regimes = lake.read_published("style_regime").pivot(index="week_end", columns="series", values="signal")
     inputs = factor_inputs(pipeline, dates, p.flow_measure, active, regimes)
     measures = level_measures(inputs.penetration, p.level_measure)
-    scores = score_factors(inputs, measures)
+    scores = score_factors(inputs, measures, p.spread_minimum_ratio)
     in_use, off = factors_in_use(pipeline)
     combined, ranks = composite_and_rank(scores, in_use)
     columns = {**scores, "composite": combined, "rank": ranks.astype("Int16")}
@@ -340,7 +340,10 @@ def factor_inputs(
     """
     weekly = pipeline.lake.read_published("industry_weekly")
     industries = sorted(weekly["industry_code"].unique())
-    flow_column = "held_share_change_ratio" if flow_measure == "share_change" else "net_creation_cny"
+    flow_column, flow_level_column = {
+        "share_change": ("held_share_change_ratio", "held_share_ratio"),
+        "net_subscription": ("net_creation_cny", "held_value_cny"),
+    }[flow_measure]
     signals = regimes.reindex(dates)
 
     def wide(column: str) -> pd.DataFrame:
@@ -349,6 +352,7 @@ def factor_inputs(
 
     return FactorInputs(
         flow=wide(flow_column),
+        flow_level=wide(flow_level_column),
         share=wide("held_share_ratio"),
         penetration=wide("penetration_ratio"),
         medium_change=wide("held_share_medium_change_ratio"),

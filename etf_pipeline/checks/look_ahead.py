@@ -176,13 +176,14 @@ def _decided_in_time(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResul
     return verdict(scores[off], len(scores), data_until=f"{_data_end(pipeline)}")
 
 
-def _z(values: pd.Series, dates: pd.Series) -> pd.Series:
-    by_date = values.groupby(dates)
-    spread = by_date.transform("std").where(by_date.transform("max") > by_date.transform("min"))
+def _z(values: pd.Series, dates: pd.Series, least_ratio: float, level: pd.Series) -> pd.Series:
+    by_date, least = values.groupby(dates), least_ratio * level.abs().groupby(dates).transform("max")
+    spread = by_date.transform("std").where(by_date.transform("max") - by_date.transform("min") > least)
     return (values - by_date.transform("mean")) / spread
 
 
 _INPUTS = [
+    "held_value_cny",
     "held_share_ratio",
     "penetration_ratio",
     "held_share_change_ratio",
@@ -202,14 +203,19 @@ def _factors_of_their_date(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetChec
     rows = scores.merge(_inputs(pipeline), on=["signal_date", "industry_code"], how="left", suffixes=("", "_known"))
     rows = rows.merge(_signs(pipeline, rows["signal_date"]), on="signal_date", how="left")
     dates, share = rows["signal_date"], rows["held_share_ratio"]
-    net = pipeline.parameters.flow_measure == "net_subscription"
+    p = pipeline.parameters
     active = rows["active_weight_ratio"] / rows.groupby(dates)["active_weight_ratio"].transform("sum")
     level = share.mask(rows["level_measure"].eq("penetration"), rows["penetration_ratio"])
+    flow, flow_level = rows["held_share_change_ratio"], share
+    if p.flow_measure == "net_subscription":
+        flow, flow_level = rows["net_creation_cny"], rows["held_value_cny"]
+    z = functools.partial(_z, dates=dates, least_ratio=p.spread_minimum_ratio)
+    hotter = (rows["heat_known"].gt(0) * 2 - 1).where(rows["heat_known"].notna())
     expected = {
-        "flow": _z(rows["net_creation_cny" if net else "held_share_change_ratio"], dates),
-        "level": _z(level, dates) * (rows["size"] * 2 - 1),
-        "change": _z(rows["held_share_medium_change_ratio"], dates) * (rows["growth_value"] * 2 - 1),
-        "divergence": _z(share - active, dates) * (rows["heat_known"].gt(0) * 2 - 1).where(rows["heat_known"].notna()),
+        "flow": z(flow, level=flow_level),
+        "level": z(level, level=level) * (rows["size"] * 2 - 1),
+        "change": z(rows["held_share_medium_change_ratio"], level=share) * (rows["growth_value"] * 2 - 1),
+        "divergence": z(share - active, level=share) * hotter,
         "size_signal": rows["size"],
         "growth_value_signal": rows["growth_value"],
         "heat": rows["heat_known"],

@@ -10,17 +10,22 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 
-def zscore(values: pd.DataFrame, ddof: int = 1) -> pd.DataFrame:
+def zscore(
+    values: pd.DataFrame, spread_minimum_ratio: float, level: pd.DataFrame | None = None, ddof: int = 1
+) -> pd.DataFrame:
     """(value − mean) / standard deviation of each row, dimensionless.
 
-    A missing industry stays missing and does not enter mean and deviation. A row without spread (all equal, or at most
-    one value) is missing altogether.
+    A missing industry stays missing and does not enter mean and deviation. A row without spread is missing altogether:
+    highest − lowest value is zero, or at most `spread_minimum_ratio` times the largest absolute number of that row of
+    `level`. `level` holds what the values are made of, in their unit: a difference of shares that are equal but for
+    rounding is noise at the scale of the shares. Without it the values are their own level.
 
     Source: published divergence columns have mean 0 and standard deviation 1.000 with ddof = 1.
     """
     centred = values.sub(values.mean(axis=1), axis=0)
     # equal values can leave a deviation of 1e-17 instead of 0, so spread is judged on the values themselves
-    spread = values.std(axis=1, ddof=ddof).where(values.max(axis=1) > values.min(axis=1))
+    least = spread_minimum_ratio * (values if level is None else level).abs().max(axis=1).reindex(values.index)
+    spread = values.std(axis=1, ddof=ddof).where(values.max(axis=1) - values.min(axis=1) > least)
     return centred.div(spread, axis=0)
 
 

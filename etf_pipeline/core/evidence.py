@@ -20,11 +20,12 @@ _TIE = 1e-10
 _CHUNK = 8_000_000
 
 
-def date_correlation(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+def date_correlation(a: pd.DataFrame, b: pd.DataFrame, spread_minimum_ratio: float) -> pd.DataFrame:
     """Pearson correlation across industries, date by date.
 
     Args:
         a, b: wide, any unit. Dates and columns are those of `a`; what `b` lacks is missing.
+        spread_minimum_ratio: what counts as spread, as in `zscore`.
 
     Returns:
         One row per date of `a`: `correlation` (−1 to 1) and `industries` (those with both values, int). The correlation
@@ -33,15 +34,16 @@ def date_correlation(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     other = b.reindex(index=a.index, columns=a.columns)
     known = a.notna() & other.notna()
     industries = known.sum(axis=1)
-    products = zscore(a.where(known)) * zscore(other.where(known))
+    left, right = (zscore(side.where(known), spread_minimum_ratio) for side in (a, other))
+    products = left * right
     # an exact relation can come out as 1 + 2e-16
     correlation = (products.sum(axis=1, min_count=1) / (industries - 1)).clip(-1, 1).where(industries >= 3)
     return pd.DataFrame({"correlation": correlation, "industries": industries})
 
 
-def mean_correlation(a: pd.DataFrame, b: pd.DataFrame) -> tuple[float, int]:
+def mean_correlation(a: pd.DataFrame, b: pd.DataFrame, spread_minimum_ratio: float) -> tuple[float, int]:
     """Mean over the dates of `date_correlation`, and the number of dates that have one; (NaN, 0) without any."""
-    correlation = date_correlation(a, b)["correlation"]
+    correlation = date_correlation(a, b, spread_minimum_ratio)["correlation"]
     return float(correlation.mean()), int(correlation.count())
 
 
@@ -58,8 +60,9 @@ def rank_ic(scores: pd.DataFrame, returns: pd.DataFrame) -> pd.DataFrame:
     """
     later = returns.reindex(index=scores.index, columns=scores.columns)
     # ranks among the industries with both: one without a return must not move the ranks of the others
-    ranks = [side.where(scores.notna() & later.notna()).rank(axis=1) for side in (scores, later)]
-    return date_correlation(*ranks).rename(columns={"correlation": "ic"})
+    ranked, followed = (side.where(scores.notna() & later.notna()).rank(axis=1) for side in (scores, later))
+    # ranks have no rounding
+    return date_correlation(ranked, followed, spread_minimum_ratio=0).rename(columns={"correlation": "ic"})
 
 
 def ic_summary(ic: pd.Series) -> dict[str, float]:

@@ -18,11 +18,13 @@ class FactorInputs:
     """What the factors are made of; frames are signal dates × industries, series by signal date.
 
     `flow` and `medium_change` are changes of the share of ETF-held value (or `flow` the week's net creation in CNY),
-    `share` that share, `penetration` held over float market value, `active_weight` weights of active funds; all
-    fractions. Signals are 1, 0 or missing; `heat` is above zero where new ETF issues are the hotter side.
+    `flow_level` what `flow` is a change of (that share, or the held value in CNY), `share` that share, `penetration`
+    held over float market value, `active_weight` weights of active funds; all but CNY are fractions. Signals are 1, 0
+    or missing; `heat` is above zero where new ETF issues are the hotter side.
     """
 
     flow: pd.DataFrame
+    flow_level: pd.DataFrame
     share: pd.DataFrame
     penetration: pd.DataFrame
     medium_change: pd.DataFrame
@@ -40,18 +42,23 @@ def level_measures(penetration: pd.DataFrame, wanted: str) -> pd.Series:
     return pd.Series("share", index=penetration.index).mask(known, "penetration")
 
 
-def score_factors(inputs: FactorInputs, level_measure: pd.Series) -> dict[str, pd.DataFrame]:
+def score_factors(
+    inputs: FactorInputs, level_measure: pd.Series, spread_minimum_ratio: float
+) -> dict[str, pd.DataFrame]:
     """Signed z-scores (ddof 1) of flow, level, change and divergence; a missing input makes the factor missing.
+
+    So does a cross-section that moves by no more than `spread_minimum_ratio` of the level of its inputs.
 
     Level is + when large leads, change + when growth leads, divergence + when the ETF side is hotter; − otherwise.
     """
-    level = inputs.penetration.where(level_measure.eq("penetration"), inputs.share, axis=0)
+    least, share = spread_minimum_ratio, inputs.share
+    level = inputs.penetration.where(level_measure.eq("penetration"), share, axis=0)
     hotter = inputs.heat.gt(0).astype("Int8").mask(inputs.heat.isna())
     return {
-        "flow": zscore(inputs.flow),
-        "level": style_signed(zscore(level), inputs.size_signal),
-        "change": style_signed(zscore(inputs.medium_change), inputs.growth_value_signal),
-        "divergence": style_signed(zscore(divergence(inputs.share, inputs.active_weight)), hotter),
+        "flow": zscore(inputs.flow, least, inputs.flow_level),
+        "level": style_signed(zscore(level, least), inputs.size_signal),
+        "change": style_signed(zscore(inputs.medium_change, least, share), inputs.growth_value_signal),
+        "divergence": style_signed(zscore(divergence(share, inputs.active_weight), least, share), hotter),
     }
 
 

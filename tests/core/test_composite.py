@@ -30,14 +30,28 @@ def wide(values: ArrayLike) -> pd.DataFrame:
 
 
 def test_zscore_by_hand() -> None:
-    z = zscore(wide([[1.0, 2.0, 3.0, np.nan], [10.0, np.nan, 30.0, 20.0]]))
+    z = zscore(wide([[1.0, 2.0, 3.0, np.nan], [10.0, np.nan, 30.0, 20.0]]), 1e-9)
     np.testing.assert_allclose(z, [[-1, 0, 1, np.nan], [-1, np.nan, 1, 0]])
-    np.testing.assert_allclose(zscore(wide([[1.0, 3.0]]), ddof=0), [[-1, 1]])
+    np.testing.assert_allclose(zscore(wide([[1.0, 3.0]]), 1e-9, ddof=0), [[-1, 1]])
 
 
 @pytest.mark.parametrize("row", [[0.1] * 30, [5.0, np.nan, np.nan], [np.nan] * 3])
 def test_zscore_without_spread_is_missing(row: list[float]) -> None:
-    assert zscore(wide([row])).isna().all(axis=None)
+    assert zscore(wide([row]), 1e-9).isna().all(axis=None)
+
+
+@pytest.mark.parametrize(("scale", "has_spread"), [(1e-16, False), (1e-12, False), (1e-10, False), (1e-7, True)])
+def test_spread_is_judged_at_the_level_of_the_inputs(scale: float, has_spread: bool) -> None:
+    change, share = wide([[1.0, -2.0, 1.0, np.nan]]) * scale, wide([[0.3, 0.2, 0.5, np.nan]])
+    z = zscore(change, 1e-9, share)
+    assert z.iloc[0].notna().tolist() == [has_spread] * 3 + [False]
+    # alone, the numbers are their own level; the unit of both does not matter
+    assert zscore(change, 1e-9).iloc[0].notna().sum() == 3
+    pd.testing.assert_frame_equal(zscore(change * 2**40, 1e-9, share * 2**40), z)
+
+
+def test_noise_on_equal_values_is_no_spread() -> None:
+    assert zscore(wide([[0.3, 0.1 + 0.2, 0.3]]), 1e-9).isna().all(axis=None)
 
 
 def test_style_signed() -> None:
@@ -107,7 +121,7 @@ def test_groups_follow_values() -> None:
 @given(VALUES)
 def test_cross_sections(values: np.ndarray) -> None:
     frame = wide(values)
-    z, ranks, groups = zscore(frame), rank_descending(frame), quintiles(frame)
+    z, ranks, groups = zscore(frame, 1e-9), rank_descending(frame), quintiles(frame)
     assert ranks.isna().equals(frame.isna())
     assert groups.isna().equals(frame.isna())
     for day in frame.index:

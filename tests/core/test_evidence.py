@@ -75,11 +75,11 @@ def test_rank_ic_is_spearman_of_each_row(pair: np.ndarray) -> None:
 def test_date_correlation_is_pearson_of_each_row(pair: np.ndarray) -> None:
     a, b = wide(pair[0]), wide(pair[1])
     correlations, counts = by_row(a, b, lambda u, v: float(np.corrcoef(u, v)[0, 1]))
-    result = date_correlation(a, b)
+    result = date_correlation(a, b, 1e-9)
     np.testing.assert_allclose(result["correlation"], correlations, atol=1e-12)
     assert result["industries"].tolist() == counts
     known = [c for c in correlations if c == c]
-    mean, dates = mean_correlation(a, b)
+    mean, dates = mean_correlation(a, b, 1e-9)
     assert dates == len(known)
     assert mean == pytest.approx(sum(known) / len(known) if known else np.nan, abs=1e-12, nan_ok=True)
 
