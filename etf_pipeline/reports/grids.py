@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from etf_pipeline.reports.charts import EXECUTIONS, GROUPS, PORTFOLIOS, SCORED, SPANS
 from etf_pipeline.reports.data import ReportData
 from etf_pipeline.reports.texts import Texts
-from etf_pipeline.settings import FACTORS, describe_parameters
+from etf_pipeline.settings import FACTORS, Parameters, describe_parameters
 
 DASH = Markup('<span class="na">—</span>')
 COSTS = ("before", "after")
@@ -99,13 +99,13 @@ def _text(html: Markup | str, value: Any = None) -> Cell:
 
 
 def _bar(value: Any, limit: float, **how: Any) -> Cell:
-    """A number over a bar from the middle, orange to the right above zero and blue to the left below."""
+    """A bar from its middle, orange to the right above zero and blue to the left below, and the number beside it."""
     plain = _plain(value)
     if plain is None:
         return Cell(DASH, None, "bar")
     width = min(abs(plain) / limit, 1.0) * 50 if limit else 0.0
     side = "up" if plain >= 0 else "down"
-    bar = Markup('<i class="{}" style="width:{:.1f}%"></i><b>{}</b>').format(side, width, number(value, **how))
+    bar = Markup('<s><i class="{}" style="width:{:.1f}%"></i></s><b>{}</b>').format(side, width, number(value, **how))
     return Cell(bar, plain, "bar")
 
 
@@ -254,18 +254,24 @@ def last_periods(data: ReportData, texts: Texts) -> Grid:
         held = industry[industry["signal_date"] == row["signal_date"]].sort_values("excess_return", ascending=False)
         parts = [
             Markup('<span class="held">{} <b>{}</b></span>').format(
-                texts.markup(texts.industry(names.get(code, code))), percent(excess, 1, signed=True)
+                texts.markup(texts.industry(names.get(code, code))),
+                percent(excess if row["held_until"] > row["bought_at"] else None, 1, signed=True),
             )
             for code, excess in zip(held["industry_code"], held["excess_return"], strict=True)
         ]
+        # a period without a session yet has earned nothing, which is not zero
+        begun = row["held_until"] > row["bought_at"]
+        earned, benchmark, excess = (
+            row[name] if begun else None for name in ("period_return", "benchmark_return", "excess_return")
+        )
         rows.append(
             [
                 _text(day(row["signal_date"])),
-                _text(day(row["held_until"])),
+                _text(day(row["held_until"] if begun else None)),
                 _text(Markup(" ").join(parts) if parts else texts("held.cash"), str(len(parts))),
-                _num(row["period_return"], percent),
-                _num(row["benchmark_return"], percent),
-                _bar(row["excess_return"], 0.05, scale=100, suffix="%", signed=True),
+                _num(earned, percent),
+                _num(benchmark, percent),
+                _bar(excess, 0.05, scale=100, suffix="%", signed=True),
                 _num(row["turnover"], percent, digits=0),
             ]
         )
@@ -398,25 +404,19 @@ def withheld(data: ReportData, texts: Texts) -> Grid:
 
 def parameters(data: ReportData, texts: Texts) -> Grid:
     """Every parameter with its value; in English its unit and reason as the parameter file has them."""
-    described = describe_parameters()
+    described, defaults = describe_parameters(), Parameters.load().model_dump(mode="json")
     rows = []
     for name, value in data.parameters.model_dump(mode="json").items():
         entry = described.get(name, {})
         english = f"{entry.get('reason', '')} [{entry.get('unit', '')}]"
         shown = ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
-        changed = _as_text(value) != _as_text(entry.get("value", value))
+        changed = value != defaults[name]
         meaning = texts.markup((texts.parameters.get(name, english), english))
         note = texts("parameter.changed") if changed else Markup("")
         use = texts("use.research" if entry.get("use") == "research" else "use.strategy")
         cells = [_text(Markup("<code>{}</code>").format(name), name), _text(Markup("{} {}").format(shown, note), shown)]
         rows.append([*cells, _text(use, entry.get("use", "strategy")), _text(meaning, name)])
     return Grid("parameters", ["head.parameter", "head.value", "head.use", "head.meaning"], rows)
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(_as_text(v) for v in value)
-    return f"{float(value):g}" if isinstance(value, int | float) else str(value).removesuffix(":00")
 
 
 def tables(data: ReportData, texts: Texts) -> Grid:

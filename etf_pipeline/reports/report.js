@@ -57,17 +57,29 @@
     return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, resolve(inner)]));
   }
 
+  // in figures, which both languages read; Plotly has names of months in English alone
+  const DATES = {
+    hoverformat: "%Y-%m-%d",
+    tickformatstops: [
+      { dtickrange: [null, "M1"], value: "%Y-%m-%d" },
+      { dtickrange: ["M1", "M12"], value: "%Y-%m" },
+      { dtickrange: ["M12", null], value: "%Y" },
+    ],
+  };
+
   function axis(own, narrow) {
     const size = print.on ? 9 : narrow ? 10 : 12;
     return {
       automargin: true, gridcolor: "#e3e7ec", linecolor: "#9aa5b1", tickfont: { size }, zeroline: false, zerolinecolor: "#5c6875",
-      fixedrange: window.matchMedia("(pointer: coarse)").matches, hoverformat: own.type === "date" ? "%Y-%m-%d" : undefined, ...own,
+      fixedrange: window.matchMedia("(pointer: coarse)").matches, ...(own.type === "date" ? DATES : {}), ...own,
       title: own.title ? { font: { size, color: "#5c6875" }, standoff: 6, ...own.title } : undefined,
     };
   }
 
   function draw(element) {
-    const { traces, layout, height } = charts[element.dataset.chart];
+    const { traces, layout, height: onScreen } = charts[element.dataset.chart];
+    const height = print.on ? Math.round(onScreen * 0.75) : onScreen;
+    element.style.height = `${height}px`;
     const width = element.clientWidth;
     const narrow = width < 520;
     const filled = resolve(layout);

@@ -49,6 +49,9 @@ class Texts:
         self.used.add(key)
         chinese, english = self.entries[key]
         sides = [{k: v[i] if isinstance(v, tuple) else v for k, v in values.items()} for i in (0, 1)]
+        if any(isinstance(value, Markup) for value in sides[0].values()):
+            # as plain text its entities and elements would be shown as they are written
+            return escape(chinese).format(**sides[0]), escape(english).format(**sides[1])
         return chinese.format(**sides[0]), english.format(**sides[1])
 
     def industry(self, name: str) -> tuple[str, str]:

@@ -112,4 +112,42 @@ def test_nothing_is_wider_than_the_screen(open_report: Open, width: int) -> None
 def test_it_prints(open_report: Open) -> None:
     pdf = open_report("full").page.pdf(format="A4")
     assert pdf.startswith(b"%PDF")
-    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 5
+    assert 5 < len(re.findall(rb"/Type\s*/Page\b", pdf)) < 19
+
+
+@KINDS
+def test_nothing_is_shown_as_the_page_writes_it(open_report: Open, kind: str) -> None:
+    page = open_report(kind).page
+    assert (
+        re.findall(r"&\w+;|</?\w+|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b", page.inner_text("main"))
+        == []
+    )
+    ticks = page.locator(".main-svg .xtick text").all_text_contents()
+    assert [tick for tick in ticks if re.search(r"[A-Z][a-z]{2} ?\d*", tick)] == []
+
+
+def test_holdings_are_whole_on_a_phone(open_report: Open) -> None:
+    page = open_report("full", width=390).page
+    table = page.locator("#table-holdings")
+    box = table.bounding_box()
+    assert box
+    assert box["width"] <= 390
+    cells = table.locator("tbody tr").first.locator("td")
+    assert cells.count() == 12
+    for i in range(12):
+        cell = cells.nth(i).bounding_box()
+        assert cell
+        assert cell["x"] + cell["width"] <= 390
+    # a name of three to seven characters on one line
+    names = [table.locator("tbody tr td:nth-child(2)").nth(i).bounding_box() for i in range(4)]
+    assert len({name["height"] for name in names if name}) == 1
+
+
+def test_numbers_stand_beside_their_bars(open_report: Open) -> None:
+    cells = open_report("full").page.locator("#table-holdings td.bar:has(i)")
+    assert cells.count() > 10
+    for i in range(cells.count()):
+        bar, number = cells.nth(i).locator("i").bounding_box(), cells.nth(i).locator("b").bounding_box()
+        assert bar
+        assert number
+        assert bar["x"] + bar["width"] <= number["x"]

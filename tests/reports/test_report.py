@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from stand_in import otherwise
 
 from etf_pipeline.reports import THUMBNAILS, ReportData, read_report_data, render_html, thumbnail, write_excel
 from etf_pipeline.reports.excel import column_descriptions, sheets
+from etf_pipeline.reports.grids import last_periods, p_value
+from etf_pipeline.reports.grids import parameters as parameters_grid
 from etf_pipeline.reports.html import _render
 from etf_pipeline.reports.texts import Texts
 from etf_pipeline.resources.lake import Lake
@@ -124,3 +127,33 @@ def test_two_industries_of_one_name_are_told_apart(data: Data, tmp_path: Path) -
     book = openpyxl.load_workbook(tmp_path / "a.xlsx", read_only=True)
     cells = {cell.value: cell.data_type for row in book["industry_weekly"].iter_rows() for cell in row}
     assert cells[f"=1 ({first})"] == "s"
+
+
+def test_what_a_sentence_is_filled_with_is_not_escaped_twice() -> None:
+    texts = Texts({"a": ("甲 & {p}", "a & {p}"), "b": ("{a}；", "{a};")}, {}, {})
+    filled = texts.pair("a", p=p_value(0.0001))
+    assert str(texts("b", a=filled)) == (
+        '<span lang="zh">甲 &amp; &lt;0.001；</span><span lang="en">a &amp; &lt;0.001;</span>'
+    )
+    assert "&lt;b&gt;" in texts("a", p="<b>")
+    assert "&lt;b&gt;" in texts("b", a=texts.pair("a", p="<b>"))
+
+
+@KINDS
+def test_only_what_was_set_is_called_not_the_default(data: Data, kind: str) -> None:
+    def noted(parameters: Parameters) -> set[str]:
+        grid = parameters_grid(replace(data[kind], parameters=parameters), Texts.load())
+        return {str(row[0].value) for row in grid.rows if "非默认" in row[1].html}
+
+    assert noted(Parameters.load()) == set()
+    assert noted(Parameters.load().model_copy(update={"top_n": 7})) == {"top_n"}
+
+
+def test_a_period_that_has_not_begun_has_earned_nothing_yet(data: Data) -> None:
+    periods = data["full"].backtest_period
+    last = periods["signal_date"] == periods["signal_date"].max()
+    cut = periods.assign(held_until=periods["held_until"].mask(last, periods["bought_at"]), period_return=0.0)
+    newest, before = last_periods(replace(data["full"], backtest_period=cut), Texts.load()).rows[:2]
+    assert [cell.value for cell in newest[3:6]] == [None, None, None]
+    assert "%" not in newest[2].html
+    assert before[3].html == "0.00%"
