@@ -366,7 +366,10 @@ def _compute_due(pipeline: Pipeline, job: Any) -> dg.SensorDefinition:
 
 
 def _rebalance_due(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefinition:
-    """Cursor: the last signal date that was asked for, or that the lake held when the sensor was started."""
+    """Cursor: the last signal date that was asked for, or that the lake held when the sensor was started.
+
+    After it, behind commas, those before it that were not ready then, and are asked for when they are.
+    """
 
     @dg.sensor(
         name="rebalance_due",
@@ -377,20 +380,24 @@ def _rebalance_due(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefiniti
     )
     def rebalance_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         p = pipeline.parameters
-        done = date.fromisoformat(context.cursor) if context.cursor else _last_signal(pipeline)
+        known, *passed_over = (context.cursor or "").split(",")
+        done = date.fromisoformat(known) if known else _last_signal(pipeline)
         first = done + timedelta(days=1) if done else now().date() - timedelta(days=7 * p.rebalance_every_weeks + 14)
-        dates = [d.date() for d in rebalance_dates(first, now().date(), p.rebalance_anchor, p.rebalance_every_weeks)]
+        new = [d.date() for d in rebalance_dates(first, now().date(), p.rebalance_anchor, p.rebalance_every_weeks)]
+        # several after a downtime, the newest alone on a new lake
+        dates = [*map(date.fromisoformat, passed_over), *(new if done else new[-1:])]
         if not dates:
             return _skip(f"no rebalance date since {done}", f"{done}" if done else None)
-        # several after a downtime, the newest alone on a new lake
-        dates = dates if done else dates[-1:]
-        ready = [day for day in dates if not _not_ready(context, pipeline, day)]
+        hindrances = {day: _not_ready(context, pipeline, day) for day in dates}
+        ready = [day for day in dates if not hindrances[day]]
         if not ready:
-            return _skip(f"{dates[0]}: {_not_ready(context, pipeline, dates[0])}", context.cursor)
+            return _skip("; ".join(f"{day}: {why}" for day, why in hindrances.items()), context.cursor)
         tags = lake_tags(pipeline)
         requests = [dg.RunRequest(f"{day}", job_name=STRATEGY, partition_key=f"{day}", tags=tags) for day in ready]
         requests.append(dg.RunRequest(f"research {ready[-1]}", job_name=RESEARCH, tags=tags))
-        return dg.SensorResult(requests, cursor=f"{ready[-1]}")
+        last = max([*ready, *([done] if done else [])])
+        waiting = [day for day in dates if hindrances[day] and day < last]
+        return dg.SensorResult(requests, cursor=",".join(f"{day}" for day in (last, *waiting)))
 
     return rebalance_due
 

@@ -24,10 +24,19 @@ from etf_pipeline.resources import dbt
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.memory import give_back_freed_memory, keep_freed_memory
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.resources.storage import DamagedFile, LakeError, read_json, write_json
+from etf_pipeline.resources.remembered import remember, remembered
+from etf_pipeline.resources.storage import DamagedFile, LakeError
 from etf_pipeline.run import dagster_home, execute, telling
+from etf_pipeline.scenarios import (
+    compare,
+    default_name,
+    differences,
+    existing_scenario,
+    scenario_folder,
+    scenario_names,
+)
 from etf_pipeline.settings import Deployment, SettingsError
-from etf_pipeline.show import console, show_coverage, show_holdings
+from etf_pipeline.show import console, show_comparison, show_coverage, show_holdings
 from etf_pipeline.sources.base import NotAvailable, SourceError
 
 if TYPE_CHECKING:
@@ -61,23 +70,6 @@ def _existing(folder: Path) -> Lake:
     return lake
 
 
-def _remembered(lake: Path) -> dict[str, Any]:
-    """How the lake was filled, with the gateways of now; nothing where that is not known."""
-    path = lake / "deployment.json"
-    return {**read_json(path), "gateways": Deployment.from_env().gateways} if path.exists() else {}
-
-
-def _remember(deployment: Deployment) -> None:
-    """Keep how the lake was filled, for commands that work on it. An evening's run does not narrow what it spans."""
-    earlier = _remembered(deployment.lake)
-    if earlier:
-        first = Deployment.model_validate(earlier).start
-        start = min(first, deployment.start) if first and deployment.start else None
-        deployment = deployment.model_copy(update={"start": start})
-    settings = deployment.model_dump(mode="json", exclude={"gateways"})
-    write_json(deployment.lake / "deployment.json", settings, private=True)
-
-
 def _deployment(
     lake: Path,
     source: str | None,
@@ -86,7 +78,14 @@ def _deployment(
     start: datetime | None,
     end: datetime | None,
     overrides: list[str] | None,
+    before: Deployment | None = None,
 ) -> Deployment:
+    """The deployment these options ask for, on a lake that was filled as `before`.
+
+    What is not asked for is as before, but for the end: a later run goes as far as the source does.
+    """
+    if start and end and start > end:
+        raise SettingsError(f"--start {start:%Y-%m-%d} is after --end {end:%Y-%m-%d}")
     parameters: dict[str, Any] = {}
     for item in overrides or []:
         name, separator, value = item.partition("=")
@@ -95,15 +94,23 @@ def _deployment(
         parameters[name] = yaml.safe_load(value)
     if scheme:
         parameters["scheme"] = scheme
+    before = before or Deployment()
+    source = source or ("files" if data else before.source)
     return Deployment(
-        source=source or ("files" if data else "sample"),
-        data=data.absolute() if data else None,
+        source=source,
+        data=data.absolute() if data else before.data if source == before.source else None,
         lake=lake.absolute(),
-        start=start.date() if start else None,
+        start=start.date() if start else before.start,
         end=end.date() if end else None,
-        parameters=parameters,
+        parameters={**before.parameters, **parameters},
         gateways=Deployment.from_env().gateways,
     )
+
+
+def _before(lake: Path) -> Deployment | None:
+    """How the lake was filled, if that is known."""
+    known = remembered(lake)
+    return Deployment.model_validate({**known, "lake": lake.absolute()}) if known else None
 
 
 @contextlib.contextmanager
@@ -167,20 +174,52 @@ def run(
             help="Repeat the run on the raw data this lake held at that moment (Shanghai time), beside its results.",
         ),
     ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="Name of a what-if run, whose results lie in <lake>/scenarios/NAME.")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Let results under other settings replace the published ones.")
+    ] = False,
 ) -> None:
     """Run the whole graph: ingest, look through, score, and publish the holdings.
 
-    --start and --end bound the days asked of the source (default: all it has). Nothing dated after --end is used,
-    even where the lake already holds it; history the lake holds before --start stays.
+    A lake keeps its source, folder and settings. --start and --end bound the days asked of the source (default: all it
+    has); history the lake holds before --start stays. Other settings than the lake's, or an end before its data's, make
+    a what-if run: on the lake's raw data, beside what is published, and compared with it.
     """
-    if as_of:
-        with _clear_errors():
-            _run_as_of(lake, as_of, scheme, end, overrides, research)
-        return
+    with _clear_errors():
+        before = _before(lake)
+        if as_of:
+            if scenario or publish:
+                raise SettingsError("--as-of has its own place beside the results: leave out --scenario and --publish")
+            _run_as_of(lake, as_of, _deployment(lake, None, None, scheme, None, end, overrides, before), research)
+            return
+        deployment = _deployment(lake, source, data, scheme, start, end, overrides, before)
+        differing = differences(Lake(deployment.lake), before, deployment) if _of_same(before, deployment) else {}
+        if publish and (scenario or "end" in differing):
+            raise SettingsError(
+                "--publish replaces what is published, which a named scenario or an end before the lake's data cannot"
+            )
+        if scenario or (differing and not publish):
+            kept = before or deployment
+            wanted = deployment.model_copy(update={"start": kept.start, "end": deployment.end or kept.end})
+            _run_scenario(_existing(lake), scenario or default_name(differing), wanted, research)
+            return
+    _run_and_publish(deployment, research)
+
+
+def _of_same(before: Deployment | None, deployment: Deployment) -> bool:
+    """Whether this is about the data the lake holds; if not, the lake refuses."""
+    if before is None or before.source != deployment.source:
+        return before is None
+    folders = {one.data.resolve() if one.data else None for one in (before, deployment)}
+    return len(folders) == 1
+
+
+def _run_and_publish(deployment: Deployment, research: bool) -> None:
     keep_freed_memory()
     with _clear_errors(), suites.started_early(), dbt.started_early(), _research_started_early(research):
         began = time.monotonic()
-        deployment = _deployment(lake, source, data, scheme, start, end, overrides)
         pipeline = Pipeline(deployment)
         parameters = pipeline.parameters
         with console.status(f"Checking the data of source {deployment.source} …"):
@@ -190,9 +229,9 @@ def run(
         console.print(f"Source {pipeline.source.label}, {first} … {last}, settings {parameters.hash}")
         for dataset, note in notes.items():
             console.print(f"  {dataset}: {note}", style="dim")
-        _remember(deployment)
         if not execute(pipeline, "everything", research):
             raise typer.Exit(1)
+        remember(deployment)
         show_coverage(pipeline.lake)
         show_holdings(pipeline.lake, None)
         console.print(f"Results: {pipeline.lake.catalogue} (DuckDB), after {time.monotonic() - began:.0f} s")
@@ -202,33 +241,39 @@ def _research_started_early(research: bool) -> contextlib.AbstractContextManager
     return beside.started_early() if research else contextlib.nullcontext()
 
 
-def _run_as_of(
-    folder: Path,
-    as_of: datetime,
-    scheme: str | None,
-    end: datetime | None,
-    overrides: list[str] | None,
-    research: bool,
-) -> None:
+def _run_as_of(folder: Path, as_of: datetime, wanted: Deployment, research: bool) -> None:
     """Compute everything but the raw data anew, in a lake inside the lake."""
     lake = _existing(folder)
-    target = lake.root / "as_of" / f"{as_of:%Y-%m-%dT%H%M%S}"
-    restored = lake.restore(as_of.replace(tzinfo=ZoneInfo(SHANGHAI)), target)
-    given = _deployment(target, None, None, scheme, None, end, overrides)
-    remembered = _remembered(lake.root)
-    deployment = Deployment.model_validate(
-        {
-            **remembered,
-            "lake": target,
-            "end": given.end or remembered.get("end"),
-            "parameters": {**remembered.get("parameters", {}), **given.parameters},
-        }
-    )
-    console.print(f"Source {restored.source_label} as ingested until {as_of:%Y-%m-%d %H:%M:%S} Shanghai time")
-    if not execute(Pipeline(deployment), "results", research):
-        raise typer.Exit(1)
+    moment = as_of.replace(tzinfo=ZoneInfo(SHANGHAI))
+    console.print(f"Source {lake.source_label} as ingested until {as_of:%Y-%m-%d %H:%M:%S} Shanghai time")
+    end = wanted.end or remembered(lake.root).get("end")
+    wanted = Deployment.model_validate({**wanted.model_dump(), "end": end})
+    restored = _run_beside(lake, lake.root / "as_of" / f"{as_of:%Y-%m-%dT%H%M%S}", moment, wanted, research)
     show_holdings(restored, None)
     console.print(f"Results: {restored.catalogue} (DuckDB)")
+
+
+def _run_scenario(lake: Lake, name: str, wanted: Deployment, research: bool) -> None:
+    """Compute everything but the raw data under other settings, beside what is published, and compare."""
+    folder = scenario_folder(lake, name)
+    console.print(f"What if: scenario {name} on the raw data of {lake.source_label}; what is published stays as it is")
+    scenario = _run_beside(lake, folder, None, wanted, research)
+    show_holdings(scenario, None)
+    if lake.published_files("strategy_holdings"):
+        show_comparison(name, compare(lake, scenario))
+    console.print(f"Results: {scenario.catalogue} (DuckDB). To publish under these settings: run with --publish")
+
+
+def _run_beside(lake: Lake, target: Path, moment: datetime | None, wanted: Deployment, research: bool) -> Lake:
+    """Run on the raw data the lake held at a moment, or holds, in a lake of its own at `target`."""
+    pipeline = Pipeline(wanted.model_copy(update={"lake": target}))
+    pipeline.parameters  # noqa: B018 - what cannot be used is said before anything is written
+    with lake.at_work(console.print):
+        restored = lake.restore(moment, target)
+    if not execute(pipeline, "results", research):
+        raise typer.Exit(1)
+    remember(pipeline.deployment)
+    return restored
 
 
 @app.command()
@@ -237,17 +282,33 @@ def holdings(
     day: Annotated[
         datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Signal date; default latest.")
     ] = None,
+    scenario: Annotated[str | None, typer.Option(help="Name of a what-if run, to print its holdings.")] = None,
 ) -> None:
     """Print the holdings in force, or those of one signal date, with their reasons."""
     with _clear_errors():
-        show_holdings(_existing(lake), day.date() if day else None)
+        found = _existing(lake)
+        show_holdings(existing_scenario(found, scenario) if scenario else found, day.date() if day else None)
+
+
+@app.command()
+def scenarios(lake: LakeDir = Path("lake")) -> None:
+    """List the what-if runs of a lake: on how many dates each holds something else than was published."""
+    with _clear_errors():
+        found = _existing(lake)
+        table = Table(title=f"Scenarios of lake {found.root}")
+        for column in ("name", "dates compared", "holdings differ"):
+            table.add_column(column, justify="left" if column == "name" else "right", overflow="fold")
+        for name in scenario_names(found):
+            comparison = compare(found, existing_scenario(found, name))
+            table.add_row(Text(name), str(len(comparison.dates)), str(len(comparison.differing)))
+        console.print(table)
 
 
 @app.command()
 def check(lake: LakeDir = Path("lake")) -> None:
     """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
     with _clear_errors(), suites.started_early(), dbt.started_early():
-        deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
+        deployment = Deployment.model_validate({**remembered(lake), "lake": _existing(lake).root})
         if not execute(Pipeline(deployment), "checks"):
             raise typer.Exit(1)
 
@@ -260,8 +321,8 @@ def rebind(source: Source = None, data: Data = None, lake: LakeDir = Path("lake"
         if not pipeline.lake.root.exists():
             raise LakeError(f"no lake at {pipeline.lake.root}")
         pipeline.lake.rebind(pipeline.source.label, pipeline.deployment.data)
-        remembered = {**_remembered(lake), "source": pipeline.deployment.source, "data": pipeline.deployment.data}
-        _remember(Deployment.model_validate({**remembered, "lake": pipeline.lake.root}))
+        known = {**remembered(lake), "source": pipeline.deployment.source, "data": pipeline.deployment.data}
+        remember(Deployment.model_validate({**known, "lake": pipeline.lake.root}))
     console.print(f"Lake {pipeline.lake.root} is of {pipeline.source.label}")
 
 
@@ -318,7 +379,7 @@ def trace(
 ) -> None:
     """Show rows of a vendor's dataset with the stored responses they came from, made anew from those without a call."""
     with _clear_errors():
-        deployment = Deployment.model_validate({**_remembered(lake), "lake": _existing(lake).root})
+        deployment = Deployment.model_validate({**remembered(lake), "lake": _existing(lake).root})
         frame, responses = _tushare(Pipeline(deployment), offline=True).trace(dataset, day.date())
         if isinstance(frame, NotAvailable):
             raise SourceError(f"{dataset}: {frame.reason}")
@@ -363,11 +424,11 @@ def doctor(
             _existing(lake).give_up(give_up)
         forgotten = []
         try:
-            remembered = _remembered(lake)
+            known = remembered(lake)
         except DamagedFile as error:
-            remembered = {}
+            known = {}
             forgotten = [Finding("action", "deployment.json", f"damaged: {error.found}", advice(error.path))]
-        deployment = Deployment.model_validate({**remembered, "lake": _existing(lake).root})
+        deployment = Deployment.model_validate({**known, "lake": _existing(lake).root})
         parameters = deployment.load_parameters()
         if days:
             parameters = parameters.model_copy(update={"run_log_days": days})
@@ -408,10 +469,8 @@ def ui(
         if not (source or data):
             _existing(lake)  # a mistyped name makes no lake
         given = _deployment(lake, source, data, scheme, start, end, overrides)
-        remembered = _remembered(lake)
-        deployment = (
-            given if source or data or not remembered else Deployment.model_validate({**remembered, "lake": given.lake})
-        )
+        before = _before(lake)
+        deployment = given if source or data or not before else before.model_copy(update={"lake": given.lake})
         if host not in web.LOCAL_NAMES and not allow_host:
             raise SettingsError(f"--host {host} is open to other machines: say by --allow-host NAME what they call it")
         if not web.is_free(host, port):

@@ -113,6 +113,12 @@ class Parameters(BaseModel):
         used = self.model_dump(mode="json", exclude=_unused_by_strategy())
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:12]
 
+    def differing(self, other: Self) -> dict[str, tuple[Any, Any]]:
+        """Values here and there of each parameter that differs and is not one of operation alone, by name."""
+        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        names = [name for name in mine if mine[name] != theirs[name] and _uses()[name] != "operations"]
+        return {name: (mine[name], theirs[name]) for name in names}
+
     def dbt_vars(self) -> dict[str, Any]:
         """The values SQL models read with `var()`, in JSON types."""
         return self.model_dump(mode="json", exclude=_unused_by_strategy())
@@ -130,8 +136,12 @@ def _packaged_parameters() -> str:
 
 
 @lru_cache(maxsize=1)
+def _uses() -> dict[str, str]:
+    return {name: entry.get("use", "strategy") for name, entry in describe_parameters().items()}
+
+
 def _unused_by_strategy() -> set[str]:
-    return {name for name, entry in describe_parameters().items() if entry.get("use", "strategy") != "strategy"}
+    return {name for name, use in _uses().items() if use != "strategy"}
 
 
 class Deployment(BaseModel):

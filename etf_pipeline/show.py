@@ -2,12 +2,15 @@
 
 import sys
 from datetime import date
+from itertools import zip_longest
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from etf_pipeline.resources.lake import Lake
+from etf_pipeline.scenarios import Comparison
 
 # names and paths that are printed may say `[x]`
 console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
@@ -65,3 +68,24 @@ def show_holdings(lake: Lake, day: date | None) -> None:
         later = reasons if rows.empty else reasons[reasons.index > wanted]
         for signal, reason in later.tail(5).items():
             console.print(f"Not published: {signal:%Y-%m-%d}, {reason}", style="yellow")
+
+
+def show_comparison(name: str, comparison: Comparison) -> None:
+    """Print on how many dates a scenario holds something else than was published, and both sets of the newest one."""
+    dates, differing = comparison.dates, comparison.differing
+    span = f", {dates.min():%Y-%m-%d} … {dates.max():%Y-%m-%d}" if len(dates) else ""
+    console.print(f"Compared with what is published: {len(dates)} dates{span}; holdings differ on {len(differing)}.")
+    if comparison.scenario.empty:
+        console.print("There is no date for which both hold something.")
+        return
+    columns = [rows.sort_values("rank") for rows in (comparison.published, comparison.scenario)]
+    table = Table(title=f"Holdings of signal {comparison.scenario['signal_date'].iloc[0]:%Y-%m-%d}")
+    table.add_column("rank", justify="right")
+    for heading in ("published", f"scenario {name}"):
+        table.add_column(Text(heading))
+    industries = [
+        [f"{row.industry_code} {row.industry_name}, {row.weight:.2%}" for row in c.itertuples()] for c in columns
+    ]
+    for rank, pair in enumerate(zip_longest(*industries, fillvalue="–"), start=1):
+        table.add_row(str(rank), *map(Text, pair))
+    console.print(table)

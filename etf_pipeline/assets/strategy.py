@@ -1,20 +1,24 @@
 """Strategy assets: rebalance dates and the industries held from each of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
+from functools import cache
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
 from etf_pipeline.assets.factors import factors_in_use, publish, signal_dates
+from etf_pipeline.checks.gate import require_sound
+from etf_pipeline.checks.look_ahead import holdings_checks
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_after
 from etf_pipeline.core.calendar import rebalance_dates as dates_between
 from etf_pipeline.core.ledger import differing_dates, new_versions
 from etf_pipeline.partitions import rebalance_partitions
-from etf_pipeline.resources.archive import revisions
+from etf_pipeline.resources.archive import INGESTED_AT, changes, newest
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.remembered import remembered
 from etf_pipeline.resources.storage import exclusive_lock
 from etf_pipeline.settings import Parameters
 from etf_pipeline.tables import HOLDINGS_LEDGER, REBALANCE_DATES, STRATEGY_HOLDINGS
@@ -62,9 +66,14 @@ def strategy_assets(parameters: Parameters, start: date, end: date | None) -> li
         lake = pipeline.lake
         partitioned = context.has_partition_key or context.has_partition_key_range
         with exclusive_lock(lake.root / "published" / ".strategy_holdings.lock"):
-            frame = _holdings(pipeline)
+            computed = _holdings(pipeline)
             if partitioned:
-                frame = _replace_dates(pipeline, frame, pd.DatetimeIndex(context.partition_keys))
+                computed = computed[computed["signal_date"].isin(pd.DatetimeIndex(context.partition_keys))]
+            if len(computed):
+                rows = STRATEGY_HOLDINGS.to_arrow(computed)
+                require_sound(context, pipeline, STRATEGY_HOLDINGS.name, rows, holdings_checks())
+            asked = pd.DatetimeIndex(context.partition_keys) if partitioned else None
+            frame = _with_what_stays(pipeline, computed, asked)
             latest = frame[frame["signal_date"] == frame["signal_date"].max()]
             return publish(
                 pipeline,
@@ -83,11 +92,15 @@ def holdings_ledger(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
     lake, holdings = pipeline.lake, pipeline.lake.read_published("strategy_holdings")
     with lake.appending(HOLDINGS_LEDGER.name, HOLDINGS_LEDGER.schema) as (stored, append):
         ledger = stored.to_pandas(date_as_object=False)
-        added = new_versions(ledger.drop(columns=["cause", "source"]), holdings, datetime.now(UTC))
+        known = newest(path for dataset in load_contract().values() for path in lake.archive_files(dataset))
+        # never before what it knows, whatever the clock says
+        moment = max(filter(None, (datetime.now(UTC), known)))
+        added = new_versions(ledger.drop(columns=["cause", "source"]), holdings, moment)
         restates = added["event"] != "published"
-        cause = _changes_since(pipeline, ledger["recorded_at"].max()) if restates.any() else ""
-        added = added.assign(cause=cause, source=lake.source_label)
-        added["cause"] = added["cause"].where(restates)
+        added = added.assign(cause=None, source=lake.source_label)
+        if restates.any():
+            causes = _causes(pipeline, ledger, added.loc[restates, "signal_date"].unique())
+            added["cause"] = added["signal_date"].map(causes).where(restates)
         if len(added):
             append(HOLDINGS_LEDGER.to_arrow(added))
     lake.build_catalogue()
@@ -113,27 +126,49 @@ def restated_dates(pipeline: Pipeline) -> pd.DatetimeIndex:
     return dates[dates <= published["signal_date"].max()]
 
 
-def _changes_since(pipeline: Pipeline, moment: datetime) -> str:
-    """Datasets written to since, with the dates whose rows were replaced, or else that came in."""
-    lake, parts = pipeline.lake, []
-    for dataset in load_contract().values():
-        found = revisions(dataset, lake.archive_files(dataset), moment)
-        revised = sorted(str(day or "snapshot") for day, rows in found.items() if rows)
-        late = len(found) - len(revised)
-        if revised:
-            shown = ", ".join(revised[:_SHOWN_DATES]) + (" …" if len(revised) > _SHOWN_DATES else "")
-            parts.append(f"{dataset.name} revised: {shown}")
-        if late:
-            parts.append(f"{dataset.name} new: {late} dates")
-    return "; ".join(parts) or "no raw data changed: other settings or another version of the program"
+def _causes(pipeline: Pipeline, ledger: pd.DataFrame, dates: Iterable[pd.Timestamp]) -> dict[pd.Timestamp, str]:
+    """Why each of these dates is not what its last version says: what has changed since that was recorded."""
+    last = ledger.sort_values("version").drop_duplicates("signal_date", keep="last").set_index("signal_date")
+    lake, contract = pipeline.lake, load_contract().values()
+    written = {dataset.name: changes(dataset, lake.archive_files(dataset)) for dataset in contract}
+
+    @cache
+    def cause(recorded_at: pd.Timestamp, settings_hash: str) -> str:
+        parts = [_settings_changed(pipeline, settings_hash)] if settings_hash != pipeline.parameters.hash else []
+        parts += [part for name, rows in written.items() for part in _written_since(name, rows, recorded_at)]
+        return "; ".join(parts) or "no raw data and no setting changed: another version of the program"
+
+    return {day: cause(*last.loc[day, ["recorded_at", "settings_hash"]]) for day in dates}
 
 
-def _replace_dates(pipeline: Pipeline, computed: pd.DataFrame, dates: pd.DatetimeIndex) -> pd.DataFrame:
-    computed = computed[computed["signal_date"].isin(dates)]
+def _written_since(dataset: str, rows: pd.DataFrame, moment: pd.Timestamp) -> Iterator[str]:
+    """Words for the dates of a dataset whose rows were replaced, or else came in, after `moment`."""
+    replaced = rows[rows[INGESTED_AT] > moment].groupby("day", dropna=False)["replaced"].sum()
+    revised = sorted(str(day) if isinstance(day, date) else "snapshot" for day in replaced.index[replaced > 0])
+    if revised:
+        yield f"{dataset} revised: {', '.join(revised[:_SHOWN_DATES])}" + (" …" if len(revised) > _SHOWN_DATES else "")
+    if late := len(replaced) - len(revised):
+        yield f"{dataset} new: {late} dates"
+
+
+def _settings_changed(pipeline: Pipeline, settings_hash: str) -> str:
+    """What the settings of now do otherwise than those of this hash, if it is they that the lake remembers."""
+    now, before = pipeline.parameters, remembered(pipeline.lake.root)
+    earlier = Parameters.load(before["parameters"]) if before else None
+    if earlier is None or earlier.hash != settings_hash:
+        return f"settings changed: {settings_hash} → {now.hash}"
+    return "settings changed: " + ", ".join(f"{n} {old} → {new}" for n, (old, new) in earlier.differing(now).items())
+
+
+def _with_what_stays(pipeline: Pipeline, computed: pd.DataFrame, asked: pd.DatetimeIndex | None) -> pd.DataFrame:
+    """The holdings with the published ones of dates that were not `asked` for, or lie beyond the deployment's end."""
+    end = pipeline.deployment.end or date.max
     if not pipeline.lake.published_path(STRATEGY_HOLDINGS.name).exists():
         return computed
     present = pipeline.lake.read_published(STRATEGY_HOLDINGS.name)
-    return pd.concat([present[~present["signal_date"].isin(dates)], computed])
+    days = present["signal_date"]
+    stays = ~days.isin(asked) if asked is not None else days.dt.date > end
+    return pd.concat([present[stays], computed]) if stays.any() else computed
 
 
 def _holdings(pipeline: Pipeline) -> pd.DataFrame:

@@ -5,7 +5,7 @@ public when. Each rule is computed anew from published or raw tables. Checks of 
 """
 
 import functools
-from datetime import time
+from datetime import date, time
 
 import dagster as dg
 import duckdb
@@ -44,10 +44,13 @@ def look_ahead_checks() -> list[dg.AssetChecksDefinition]:
         _constituents_were_known,
         _ratios_of_their_week,
         _dates_count_from_anchor,
-        _portfolio_is_whole,
-        _held_as_scored,
-        _decided_before_holding,
+        *holdings_checks(),
     ]
+
+
+def holdings_checks() -> list[dg.AssetChecksDefinition]:
+    """Checks of strategy_holdings, which new holdings have to pass before they replace the published ones."""
+    return [_portfolio_is_whole, _held_as_scored, _decided_before_holding]
 
 
 def _scores(pipeline: Pipeline, *columns: str) -> pd.DataFrame:
@@ -431,6 +434,8 @@ def _held_as_scored(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult
     """
     key = ["signal_date", "industry_code"]
     held = published(pipeline, "strategy_holdings", [*key, "rank", "composite"])
+    # later dates stay as they were published: a deployment that ends earlier has no scores of them
+    held = held[held["signal_date"].dt.date <= (pipeline.deployment.end or date.max)]
     scores = _scores(pipeline, "rank", "composite", "withheld_reason")
     both = held.merge(scores, on=key, how="left", suffixes=("", "_scored"))
     off = both["withheld_reason"].notna() | both["rank"].ne(both["rank_scored"])

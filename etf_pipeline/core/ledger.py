@@ -42,6 +42,11 @@ def new_versions(ledger: pd.DataFrame, holdings: pd.DataFrame, recorded_at: date
     return added.assign(version=before + 1, event=event, recorded_at=moment)[list(ledger.columns)]
 
 
+def first_versions(ledger: pd.DataFrame) -> pd.DataFrame:
+    """What was held by whoever followed the publications: of each signal date the rows of its version 1."""
+    return ledger[ledger["version"] == 1]
+
+
 def differing_dates(before: pd.DataFrame, after: pd.DataFrame) -> pd.DatetimeIndex:
     """Signal dates at which two states of the holdings hold something else, or only one of them holds anything."""
     left, right = _content(before), _content(after)

@@ -9,11 +9,12 @@ Here: what a record holds and how an earlier state follows from records. Not her
 not happened, which undoes to the same rows.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,10 +32,13 @@ def archive_schema(dataset: Dataset) -> pa.Schema:
     )
 
 
-def with_record(dataset: Dataset, archive: Path, before: pa.Table, after: pa.Table) -> pa.Table | None:
+def with_record(
+    dataset: Dataset, archive: Path, before: pa.Table, after: pa.Table, recorded_until: datetime | None = None
+) -> pa.Table | None:
     """The archive's rows and a record of replacing the rows `before` of a raw file by `after`; None if nothing changes.
 
-    Records are numbered, and no record is older than the one before it, whatever the clock does.
+    Records are numbered. No record is older than the one before it, and each is later than `recorded_until`, the newest
+    entry of the lake's ledger, whatever the clock does: what came after an entry can be told from what it knew.
     """
     dates = changed_dates(dataset, before, after)
     if not dates:
@@ -42,6 +46,8 @@ def with_record(dataset: Dataset, archive: Path, before: pa.Table, after: pa.Tab
     schema = archive_schema(dataset)
     present = read_table(archive, schema=schema) if archive.exists() else schema.empty_table()
     number, moment = 0, datetime.now(UTC)
+    if recorded_until:
+        moment = max(moment, recorded_until + timedelta(microseconds=1))
     if present.num_rows:
         number = pc.max(present[SEQUENCE]).as_py() + 1
         moment = max(moment, pc.max(present[INGESTED_AT]).as_py())
@@ -133,13 +139,24 @@ def _own_rows(dataset: Dataset, records: pa.Table) -> pa.Table:
     return rows.sort_by([(key, "ascending") for key in dataset.key]).cast(dataset.schema)
 
 
-def revisions(dataset: Dataset, archives: list[Path], since: datetime) -> dict[date | None, int]:
-    """Dates written after `since` and how many rows each had replaced or removed; 0 for rows that came late or new."""
-    column, found = dataset.date_column, dict[date | None, int]()
-    for archive in archives:
-        records = read_table(archive, columns=[*([column] if column else []), INGESTED_AT, IS_MARKER])
-        records = records.filter(pc.greater(records[INGESTED_AT], pa.scalar(since, records[INGESTED_AT].type)))
-        days = records[column].to_pylist() if column else [None] * records.num_rows
-        for day, is_marker in zip(days, records[IS_MARKER].to_pylist(), strict=True):
-            found[day] = found.get(day, 0) + (not is_marker)
-    return found
+def changes(dataset: Dataset, archives: Sequence[Path]) -> pd.DataFrame:
+    """What was ever written of a dataset: one row per write and date.
+
+    Columns `day` (a date, None for a dataset without dates), `ingested_at` and `replaced`: how many rows the date had
+    replaced or removed, 0 where its rows came late or new.
+    """
+    column = dataset.date_column
+    parts = [
+        read_table(archive, columns=[*([column] if column else []), INGESTED_AT, IS_MARKER]) for archive in archives
+    ]
+    if not parts:
+        return pd.DataFrame({"day": [], INGESTED_AT: pd.DatetimeIndex([], tz="UTC"), "replaced": []})
+    records = pa.concat_tables(parts).to_pandas(date_as_object=True)
+    records = records.assign(day=records[column] if column else None, replaced=~records[IS_MARKER])
+    return records.groupby(["day", INGESTED_AT], dropna=False, as_index=False)["replaced"].sum()
+
+
+def newest(archives: Iterable[Path]) -> datetime | None:
+    """Moment of the newest of all records of these archives."""
+    moments = (pc.max(read_table(archive, columns=[INGESTED_AT])[INGESTED_AT]).as_py() for archive in archives)
+    return max(filter(None, moments), default=None)

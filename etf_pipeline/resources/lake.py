@@ -53,6 +53,9 @@ from etf_pipeline.resources.storage import (
 )
 
 CATALOGUE = "etf.duckdb"
+RECORDED_AT = "recorded_at"
+"""Column of every ledger: when an entry was made."""
+
 _LAYOUT = 2
 """Since 2 every Parquet file carries its digest, and lake.json remembers what cannot be made anew."""
 _KINDS = ("raw", "archive", "ledger", "published")
@@ -71,6 +74,8 @@ class Lake:
     """Reads and writes one lake folder."""
 
     root: Path
+    candidates: Path | None = None
+    """Folder of tables that are read in the place of published ones of their names."""
 
     @property
     def catalogue(self) -> Path:
@@ -306,7 +311,7 @@ class Lake:
         if archive.exists():
             # whole even where nothing is to be added
             read_bytes(archive)
-        record = with_record(dataset, archive, before, after)
+        record = with_record(dataset, archive, before, after, self.last_recording())
         if record is None and (path.exists() or after.num_rows == 0):
             return
         if record:
@@ -344,10 +349,10 @@ class Lake:
         """Archive files of one raw dataset in time order; empty where nothing was ingested."""
         return sorted((self.root / "archive" / dataset.name).glob("[!.]*.parquet"))
 
-    def restore(self, moment: datetime, target: Path) -> "Lake":
-        """A lake at `target` whose raw data are what this one held at `moment` (aware). Unchanged files are shared.
+    def restore(self, moment: datetime | None, target: Path) -> "Lake":
+        """A lake at `target` whose raw data are what this one held at `moment` (aware), or holds now.
 
-        Files of an earlier restore are replaced; results that lie there stay.
+        Unchanged files are shared. Files of an earlier restore are replaced; results that lie there stay.
 
         Raises:
             LakeError: nothing had been ingested by then.
@@ -360,7 +365,7 @@ class Lake:
             for archive in self.archive_files(dataset):
                 path = self.raw_folder(dataset) / archive.name
                 current = self._stored(dataset, path)
-                earlier = rows_as_of(dataset, archive, current, moment)
+                earlier = rows_as_of(dataset, archive, current, moment) if moment else current
                 rows += earlier.num_rows
                 file = restored.raw_folder(dataset) / archive.name
                 file.unlink(missing_ok=True)
@@ -370,7 +375,8 @@ class Lake:
                 elif earlier.num_rows:
                     write_table(earlier, file)
         if rows == 0:
-            raise LakeError(f"lake {self.root} held nothing at {moment:%Y-%m-%d %H:%M:%S %Z}")
+            at = f" at {moment:%Y-%m-%d %H:%M:%S %Z}" if moment else ""
+            raise LakeError(f"lake {self.root} held nothing{at}")
         return restored
 
     def read_raw(self, dataset: Dataset, end: date | None = None, files: Sequence[Path] | None = None) -> pd.DataFrame:
@@ -397,6 +403,12 @@ class Lake:
         days = read_table(files[-1], columns=[column])[column]
         return pc.max(days).as_py()
 
+    def first_day(self, dataset: Dataset) -> date | None:
+        """Day of the oldest row of a dated raw dataset; None where nothing was ingested."""
+        files = self.raw_files(dataset)
+        column = dataset.date_column
+        return pc.min(read_table(files[0], columns=[column])[column]).as_py() if files and column else None
+
     def holds_day(self, dataset: Dataset, day: date) -> bool:
         """Whether a dated raw dataset has rows of `day`."""
         path = self.raw_folder(dataset) / f"{day.year}.parquet"
@@ -408,7 +420,15 @@ class Lake:
     def published_path(self, table: str, year: int | None = None) -> Path:
         """Parquet file of a published table, or of one of its years."""
         folder = self.root / "published"
+        if self.candidates and (self.candidates / f"{table}.parquet").exists():
+            folder = self.candidates
         return folder / table / f"{year}.parquet" if year else folder / f"{table}.parquet"
+
+    def with_candidate(self, table: str, rows: pa.Table, settings_hash: str) -> "Lake":
+        """This lake with these rows in the place of the published `table`, for whoever has to judge them first."""
+        folder = self.root / "build" / "candidate"
+        self._publish(folder / f"{table}.parquet", rows, settings_hash)
+        return Lake(self.root, folder)
 
     def published_years(self, table: str) -> dict[int, Path]:
         """Files of a table that is published by year; empty where it was not yet."""
@@ -489,6 +509,14 @@ class Lake:
     def ledger_path(self, table: str) -> Path:
         """Parquet file of a table that is only appended to."""
         return self.root / "ledger" / f"{table}.parquet"
+
+    def last_recording(self) -> datetime | None:
+        """Moment of the newest entry of any ledger."""
+        moments = [
+            pc.max(read_table(path, columns=[RECORDED_AT])[RECORDED_AT]).as_py()
+            for path in sorted((self.root / "ledger").glob("[!.]*.parquet"))
+        ]
+        return max(filter(None, moments), default=None)
 
     @contextmanager
     def appending(self, table: str, schema: pa.Schema) -> Iterator[tuple[pa.Table, Callable[[pa.Table], None]]]:

@@ -1,10 +1,12 @@
 """The one resource of all assets: the deployment with its parameters, its source and its lake, made on first use."""
 
 from collections.abc import Mapping
+from copy import copy
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.settings import Deployment, Parameters, SettingsError, TushareSettings
 from etf_pipeline.sources.base import Source
@@ -31,6 +33,12 @@ class Pipeline:
         if deployment.source == "files" and deployment.data is None:
             raise SettingsError("source files needs a folder: --data DIR, or ETF_PIPELINE_DATA")
         self.deployment = deployment
+
+    def on(self, lake: Lake) -> "Pipeline":
+        """The same deployment reading another lake."""
+        other = copy(self)
+        other.__dict__["lake"] = lake
+        return other
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -97,9 +105,16 @@ class Pipeline:
 
         Raises:
             SourceError: the source breaks the contract; nothing was written.
+            SettingsError: the deployment asks for no session the source has; nothing was written.
             LakeError: the lake holds data of another source or folder.
         """
         notes = self.source.validate()
+        first, last = self.span
+        if first > last or not len(sessions_between(first, last)):
+            raise SettingsError(
+                f"no session of what the source has, {self.source.span[0]} … {self.source.span[1]}, lies within "
+                f"--start {self.deployment.start or 'its first day'} … --end {self.deployment.end or 'its last day'}"
+            )
         self.lake.claim(self.source.label, self.deployment.data if self.deployment.source == "files" else None)
         return notes
 

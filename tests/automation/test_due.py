@@ -191,6 +191,30 @@ def test_nothing_is_published_without_the_rows_of_its_date(ticks: Ticks, tiny_la
     assert ticks.skipped["rebalance_due"] == f"{SIGNAL}: no rows yet in {dataset}"
 
 
+def test_a_date_whose_file_came_late_is_asked_for_when_it_is_ready(ticks: Ticks, tiny_lake: Path) -> None:
+    before, late = "2025-09-26", "2025-10-10"
+    ticks.cursors["rebalance_due"] = before
+    tamper(tiny_lake / "published" / "strategy_holdings.parquet", lambda f: f[f["signal_date"] <= before])
+    raw = tiny_lake / "raw" / "etf_share" / "2025.parquet"
+    whole = raw.read_bytes()
+    tamper(raw, lambda f: f[f["trade_date"] != late])
+    ingest(ticks)
+    compute(ticks)
+    assert [r.run_key for r in ticks.sensor("rebalance_due", NOW)] == [SIGNAL, f"research {SIGNAL}"]
+    assert ticks.sensor("rebalance_due", NOW + timedelta(hours=1)) == []
+    assert ticks.skipped["rebalance_due"] == f"{late}: no rows yet in etf_share"
+    raw.write_bytes(whole)
+    with ticks.hour(NOW + timedelta(hours=2)):
+        ticks.materialize("raw/etf_share", late)
+    # not with factors of before it came
+    assert ticks.sensor("rebalance_due", NOW + timedelta(hours=2)) == []
+    ingest(ticks)
+    compute(ticks)
+    assert [r.partition_key for r in ticks.sensor("rebalance_due", NOW + timedelta(hours=3))] == [late, None]
+    assert ticks.cursors["rebalance_due"] == SIGNAL
+    assert ticks.sensor("rebalance_due", NOW + timedelta(hours=4)) == []
+
+
 def test_what_the_lake_holds_is_not_published_again(ticks: Ticks) -> None:
     ingest(ticks)
     compute(ticks)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from etf_pipeline.cli import _remember, _remembered
 from etf_pipeline.contract import load_contract
 from etf_pipeline.intake import intakes
+from etf_pipeline.resources.remembered import remember, remembered
 from etf_pipeline.run import dagster_home
 from etf_pipeline.settings import Deployment, Parameters, describe_parameters
 from tests.automation.conftest import PACKAGE
@@ -56,5 +56,5 @@ def test_an_evening_does_not_narrow_what_a_lake_spans(
     starts: list[str | None], kept: str | None, tmp_path: Path
 ) -> None:
     for start in starts:
-        _remember(Deployment.model_validate({"lake": tmp_path, "start": start}))
-    assert _remembered(tmp_path)["start"] == kept
+        remember(Deployment.model_validate({"lake": tmp_path, "start": start}))
+    assert remembered(tmp_path)["start"] == kept

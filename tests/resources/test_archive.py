@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import etf_pipeline.resources.archive as archive_module
 import etf_pipeline.resources.lake as lake_module
 from etf_pipeline.contract import load_contract
-from etf_pipeline.resources.archive import revisions
+from etf_pipeline.resources.archive import changes
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.storage import LakeError, write_table
 from etf_pipeline.sources.canonical import canonical_frame
@@ -110,9 +110,11 @@ def test_the_archive_holds_what_was_replaced_and_when(tmp_path: Path, clock: typ
     assert (old["ingested_at"] == clock.moment).all()
     markers = records[records["is_marker"]]
     assert markers[["trade_date", "archive_sequence"]].values.tolist() == [[DAYS[2], 0], [DAYS[3], 0], [DAYS[2], 1]]
-    since = clock.moment - timedelta(hours=1)
-    assert revisions(SHARE, lake.archive_files(SHARE), since) == {DAYS[2]: 2}
-    assert revisions(SHARE, lake.archive_files(SHARE), clock.moment) == {}
+    assert changes(SHARE, lake.archive_files(SHARE)).values.tolist() == [
+        [DAYS[2], clock.moment - timedelta(days=1), 0],
+        [DAYS[2], clock.moment, 2],
+        [DAYS[3], clock.moment - timedelta(days=1), 0],
+    ]
 
 
 def test_a_clock_that_jumps_back_does_not_reorder_records(tmp_path: Path, clock: type[Clock]) -> None:

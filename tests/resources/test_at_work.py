@@ -23,7 +23,9 @@ from etf_pipeline import cli
 from etf_pipeline.definitions import _at_work
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
+from etf_pipeline.resources.remembered import remember, remembered
 from etf_pipeline.resources.storage import LakeError
+from etf_pipeline.run import dagster_home
 from etf_pipeline.settings import Deployment, SettingsError
 from etf_pipeline.sources.akshare.worker import Recorder
 
@@ -143,7 +145,7 @@ def read_only(lake: Lake) -> Iterator[Path]:
     lake.publish("flow", pa.table({"flow": [1.0]}), "hash")
     lake.build_catalogue()
     duckdb.connect(lake.warehouse).execute("CREATE TABLE one AS SELECT 1").close()
-    home = cli._dagster_home(lake.root)
+    home = dagster_home(lake.root)
     os.environ["DAGSTER_HOME"] = str(home)
     with dg.DagsterInstance.get() as instance:
         dg.materialize([dg.asset(lambda: None, name="one")], instance=instance)
@@ -195,11 +197,11 @@ def test_settings_are_their_owners_alone_and_hold_no_gateway(lake: Lake, monkeyp
     path.chmod(0o644)
     deployment = cli._deployment(lake.root, "akshare", None, "sw", None, None, None)
     assert SECRET in str(deployment.gateways)
-    cli._remember(deployment)
+    remember(deployment)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not [file for file in lake.root.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
     # but whoever works on the lake has them
-    assert Deployment.model_validate({**cli._remembered(lake.root), "lake": lake.root}) == deployment
+    assert Deployment.model_validate({**remembered(lake.root), "lake": lake.root}) == deployment
 
 
 @pytest.mark.parametrize(
