@@ -1,11 +1,13 @@
 """One-sided Hodrick–Prescott trend.
 
-Here: the exact O(n) recursion for the last value of every prefix fit. Not here: ratios, holes in series and
-signals (`regime.py`).
+Here: the exact O(n) recursion for the last value of every prefix fit. Not here: ratios and signals (`regime.py`).
 
 Why it is exact: minimising Σ(y−τ)² + λ Σ(Δ²τ)² is maximum likelihood for y = τ + noise of variance 1 where the slope of
-τ takes steps of variance 1/λ. The last fitted value is therefore the Kalman-filtered level. Two points are fitted
-exactly: the levels (τ₁, τ₀) have mean (y₁, y₀) and identity covariance, i.e. (level, slope) has [[1, 1], [1, 2]].
+τ takes steps of variance 1/λ. The last fitted value is therefore the Kalman-filtered level, and a row without an
+observation, which has no part in the first sum, is a prediction without an update. Two points are fitted exactly: their
+levels have the observed means and identity covariance, so that (level, slope) has [[1, 1], [1, 2]] at the second where
+it follows the first. At a distance of k rows the slope is their difference over k plus what its k − 1 steps between,
+of weights 1/k … (k−1)/k, add to it.
 """
 
 from functools import lru_cache
@@ -20,13 +22,15 @@ def one_sided_hp(y: np.ndarray, lam: float) -> np.ndarray:
         y: series of shape (n,) or (n, k), equally spaced in time, k series side by side.
         lam: smoothing λ > 0; larger is smoother.
 
-    The first two values of a series are its own (a line through two points). Leading NaN stay NaN and each series
-    starts at its first number, so a late start gives what the shorter series alone would give.
+    NaN is a row without an observation: the sum Σ(y−τ)² runs over the observed rows of the prefix, and the value there
+    goes on along the line of the values before. Leading NaN stay NaN, so a late start gives what the shorter series
+    alone would give. The first two observations are their own values (a line through two points); between them there
+    is no line yet, and the rows are NaN.
 
     Timing: the value at t uses y up to and including t; later data never change it.
 
     Raises:
-        ValueError: λ is not positive and finite, or a series has a NaN or infinity after its first number.
+        ValueError: λ is not positive and finite, or a series has an infinity.
 
     Source: Hodrick & Prescott (1997); equals the refit of
     `statsmodels.tsa.filters.hp_filter.hpfilter` on every prefix to 1e-8 relative.
@@ -37,48 +41,61 @@ def one_sided_hp(y: np.ndarray, lam: float) -> np.ndarray:
     if not values.size:
         return values
     series = values.reshape(len(values), -1)
-    known = ~np.isnan(series)
-    starts = np.where(known.any(axis=0), known.argmax(axis=0), len(series))
+    if np.isinf(series).any():
+        row, column = np.argwhere(np.isinf(series))[0]
+        raise ValueError(f"series {column} has {series[row, column]} at row {row}")
+    observed = ~np.isnan(series)
     trend = np.full(series.shape, np.nan)
-    for start in np.unique(starts):
-        columns = np.flatnonzero(starts == start)
-        block = series[start:, columns]
-        if not np.isfinite(block).all():
-            row, column = np.argwhere(~np.isfinite(block))[0]
-            raise ValueError(f"series {columns[column]} has {block[row, column]} at row {start + row}, after its start")
-        trend[start:, columns] = _filter(block, float(lam))
+    # series with the same holes have the same gains and run side by side
+    patterns, pattern_of = np.unique(observed, axis=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.T):
+        columns = np.flatnonzero(pattern_of.ravel() == number)
+        if pattern.sum() < 2:
+            trend[:, columns] = series[:, columns]
+            continue
+        first, second = np.flatnonzero(pattern)[:2].tolist()
+        trend[first, columns] = series[first, columns]
+        trend[second:, columns] = _filter(
+            series[first, columns], series[second:, columns], second - first, pattern[second:].tolist(), float(lam)
+        )
     return trend.reshape(values.shape)
 
 
-def _filter(y: np.ndarray, lam: float) -> np.ndarray:
-    """Trend of series without missing values, shape (n, k)."""
-    if len(y) <= 2:
-        return y
+def _filter(before: np.ndarray, y: np.ndarray, gap: int, observed: list[bool], lam: float) -> np.ndarray:
+    """Trend of k series, shape (n, k), from their second observation on, `gap` rows after the first one `before`."""
     # numpy's cost per call is many times that of a float operation, so a single series runs on plain floats
     single = y.shape[1] == 1
-    rows = y[:, 0].tolist() if single else y
-    level, slope = rows[1], rows[1] - rows[0]
-    trend = [rows[0], level]
-    for value, (level_gain, slope_gain) in zip(rows[2:], _gains(len(y), lam), strict=True):
-        predicted = level + slope
-        surprise = value - predicted
-        level = predicted + level_gain * surprise
-        slope = slope + slope_gain * surprise
+    rows, first = (y[:, 0].tolist(), float(before[0])) if single else (y, before)
+    level, slope = rows[0], (rows[0] - first) / gap
+    trend = [level]
+    for value, gains in zip(rows[1:], _gains(gap, tuple(observed), lam), strict=True):
+        level = level + slope
+        if gains:
+            surprise = value - level
+            level = level + gains[0] * surprise
+            slope = slope + gains[1] * surprise
         trend.append(level)
     return np.array(trend).reshape(y.shape)
 
 
 @lru_cache(maxsize=32)
-def _gains(n: int, lam: float) -> list[tuple[float, float]]:
-    """Kalman gains of (level, slope) for rows 2 … n−1: they depend on λ and position only, never on data."""
+def _gains(gap: int, observed: tuple[bool, ...], lam: float) -> list[tuple[float, float] | None]:
+    """Kalman gains of (level, slope) for the rows after the second observation, None where there is none.
+
+    They depend on λ and on which rows are observed, never on data.
+    """
     step = 1.0 / lam
-    level_var, covariance, slope_var = 1.0, 1.0, 2.0
-    gains = []
-    for _ in range(n - 2):
+    level_var, covariance = 1.0, 1.0 / gap
+    slope_var = 2.0 / gap**2 + step * (gap - 1) * (2 * gap - 1) / (6 * gap)
+    gains: list[tuple[float, float] | None] = []
+    for seen in observed[1:]:
         # predict: a sum of positive terms in this parametrisation, so nothing cancels even at large λ
         level_var += 2 * covariance + slope_var + step
         covariance += slope_var + step
         slope_var += step
+        if not seen:
+            gains.append(None)
+            continue
         # observe with noise of variance 1
         level_gain, slope_gain = level_var / (level_var + 1), covariance / (level_var + 1)
         gains.append((level_gain, slope_gain))

@@ -37,9 +37,9 @@ def style_regime(ratio: pd.Series, lam: float, weeks: int) -> pd.DataFrame:
         Columns `ratio`, `trend`, `momentum` (floats, unit of the ratio) and `signal` (Int8): 1 if momentum > 0, else
         0; <NA> where momentum is missing.
 
-    A missing week has no trend, and the filter starts anew after it: bridging a hole would need the weeks nobody
-    saw. The first `weeks` weeks after a start have no signal. A history begun late gives other trends at first, the
-    same ones after some multiples of λ^¼ weeks.
+    A missing week is no observation: its trend goes on along the line of the weeks before and serves the weeks after
+    it, but it gives no momentum and no signal of its own. The first `weeks` weeks have none either. A history begun
+    late gives other trends at first, the same ones after some multiples of λ^¼ weeks.
 
     Timing: a row uses ratios up to and including its week; it is known once that week's last close is.
 
@@ -50,9 +50,8 @@ def style_regime(ratio: pd.Series, lam: float, weeks: int) -> pd.DataFrame:
     """
     if not (ratio.index.is_monotonic_increasing and ratio.index.is_unique):
         raise ValueError("the ratio needs one row per week end, ascending")
-    # each group opens with its missing week, which the filter passes through as a leading NaN
-    stretch = ratio.isna().cumsum()
-    trend = ratio.astype(float).groupby(stretch).transform(lambda part: one_sided_hp(part.to_numpy(), lam))
-    momentum = factor_momentum(trend, weeks)
+    trend = pd.Series(one_sided_hp(ratio.to_numpy(dtype=float), lam), ratio.index)
+    # at the end of the data a missing week is no row at all, so that a signal there would come up only later
+    momentum = factor_momentum(trend, weeks).where(ratio.notna())
     signal = momentum.gt(0).astype("Int8").mask(momentum.isna())
     return pd.DataFrame({"ratio": ratio, "trend": trend, "momentum": momentum, "signal": signal})

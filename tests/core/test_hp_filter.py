@@ -88,11 +88,46 @@ def test_columns_and_late_starts_are_independent() -> None:
         np.testing.assert_allclose(result[start:, column], one_sided_hp(y[start:, column], 100.0), rtol=1e-14)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_holes_are_refused(bad: float) -> None:
+def dense(y: np.ndarray, lam: float) -> float:
+    """Last value of the trend minimising Σ_observed (y−τ)² + λ Σ(Δ²τ)², by least squares on all of it at once."""
+    second = np.diff(np.eye(len(y)), 2, axis=0)
+    observed = ~np.isnan(y)
+    rows = np.vstack([np.eye(len(y))[observed], np.sqrt(lam) * second])
+    return float(np.linalg.lstsq(rows, np.append(y[observed], np.zeros(len(second))), rcond=None)[0][-1])
+
+
+@pytest.mark.parametrize("lam", [1.0, 100.0, 1000.0])
+@pytest.mark.parametrize(("seed", "holes"), [(0, 0.1), (1, 0.5), (2, 0.8)])
+def test_a_hole_is_a_row_without_an_observation(seed: int, holes: float, lam: float) -> None:
+    y = series("ratio", 70)
+    y[np.random.default_rng(seed).random(70) < holes] = np.nan
+    first, second = np.flatnonzero(~np.isnan(y))[:2]
+    trend = one_sided_hp(y, lam)
+    assert np.isnan(trend[:second]).tolist() == [row != first for row in range(second)]
+    assert trend[first] == y[first]
+    expected = [dense(y[: t + 1], lam) for t in range(second, 70)]
+    np.testing.assert_allclose(trend[second:], expected, rtol=1e-8, atol=0)
+
+
+def test_series_with_different_holes_are_independent() -> None:
+    y = np.column_stack([series("ratio", 60)] * 4)
+    y[[1, 2, 30], 0] = y[[30, 59], 1] = y[:59, 2] = np.nan
+    result = one_sided_hp(y, 100.0)
+    for column in range(4):
+        np.testing.assert_allclose(result[:, column], one_sided_hp(y[:, column], 100.0), rtol=1e-14)
+
+
+def test_a_hole_by_hand() -> None:
+    # two points make a line, which goes on until the next observation
+    np.testing.assert_array_equal(
+        one_sided_hp(np.array([np.nan, 1.0, np.nan, 2.0, np.nan, np.nan]), 100.0), [np.nan, 1, np.nan, 2, 2.5, 3]
+    )
+
+
+def test_infinities_are_refused() -> None:
     y = np.ones((6, 2))
-    y[0, 1], y[4, 1] = np.nan, bad
-    with pytest.raises(ValueError, match=r"series 1 has .* at row 4"):
+    y[0, 1], y[4, 1] = np.nan, np.inf
+    with pytest.raises(ValueError, match=r"series 1 has inf at row 4"):
         one_sided_hp(y, 100.0)
 
 

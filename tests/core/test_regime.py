@@ -37,14 +37,18 @@ def test_standstill_is_no_lead() -> None:
     assert style_regime(weekly([0.7] * 30), 100.0, 2)["signal"].iloc[2:].tolist() == [0] * 28
 
 
-def test_filter_starts_anew_after_a_hole() -> None:
+def test_a_missing_week_is_a_step_without_an_observation() -> None:
     ratio = walk(60)
     ratio.iloc[[0, 1, 20, 21]] = np.nan
     regime = style_regime(ratio, 100.0, 2)
-    np.testing.assert_array_equal(regime["trend"].iloc[22:], one_sided_hp(ratio.iloc[22:].to_numpy(), 100.0))
-    np.testing.assert_array_equal(regime["trend"].iloc[2:20], one_sided_hp(ratio.iloc[2:20].to_numpy(), 100.0))
-    assert regime["trend"].isna().sum() == 4
-    assert regime["signal"].notna().sum() == (18 - 2) + (38 - 2)
+    np.testing.assert_array_equal(regime["trend"], one_sided_hp(ratio.to_numpy(), 100.0))
+    assert regime["trend"].isna().sum() == 2
+    # along the line of the weeks before, without a signal of its own; the week after has one again
+    assert regime["trend"].iloc[[20, 21]].diff().iloc[1] == pytest.approx(regime["trend"].diff().iloc[20])
+    assert regime.index[regime["signal"].isna()].tolist() == ratio.index[[0, 1, 2, 3, 20, 21]].tolist()
+    # weeks later the hole hardly matters
+    whole = style_regime(walk(60), 100.0, 2)
+    assert regime["trend"].iloc[-1] == pytest.approx(whole["trend"].iloc[-1], rel=1e-3)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 15, 21, 40])
