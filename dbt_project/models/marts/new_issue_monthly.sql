@@ -8,12 +8,20 @@ with months as (
 
 ),
 
+{%- set scopes = {"etf": "etf.asset_scope = 'aShareStockEtf'", "active": "fund.is_active_equity"} %}
+
 issued as (
 
     select
         months.month_end,
-        {{ exact_sum('fund.issue_shares', "filter (where etf.asset_scope = 'aShareStockEtf')") }} as etf_issue_shares,
-        {{ exact_sum('fund.issue_shares', "filter (where fund.is_active_equity)") }} as active_issue_shares
+        -- none of a kind in a month the fund list reaches is zero; a month without any fund may be past the list's end
+        {%- for name, scope in scopes.items() %}
+        case
+            when count(fund.fund_code) = 0 then null
+            when count(fund.fund_code) filter (where {{ scope }}) = 0 then 0
+            else {{ exact_sum('fund.issue_shares', "filter (where " ~ scope ~ ")") }}
+        end as {{ name }}_issue_shares{{ "," if not loop.last }}
+        {%- endfor %}
     from months
     left join {{ ref('stg_fund__info') }} as fund
         on date_trunc('month', fund.found_date) = date_trunc('month', months.month_end)
