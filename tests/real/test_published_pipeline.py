@@ -244,6 +244,21 @@ def test_holdings_of_a_real_week(real_run: tuple[Path, Finished], catalogue: duc
     assert "change missing" in withheld.set_index("signal_date").loc["2026-06-26", "why"]
 
 
+def test_no_date_is_published_on_a_flow_below_rounding(catalogue: duckdb.DuckDBPyConnection) -> None:
+    weeks = catalogue.sql("""
+        select week_end, max(abs(held_share_change_ratio)) / max(held_share_ratio) as moved
+        from industry_weekly group by all
+    """).df()
+    still = weeks.loc[weeks["moved"] < 1e-9, "week_end"]
+    scores = catalogue.sql("from factor_scores").df()
+    on_still = scores[scores["signal_date"].isin(still)]
+    # one weight set carries the look-through, so that the shares of industries stand still between its dates
+    assert on_still["signal_date"].nunique() > 100
+    assert on_still["flow"].isna().all()
+    assert on_still["withheld_reason"].str.contains("flow missing for 31 of 31 industries").all()
+    assert not catalogue.sql("from strategy_holdings").df()["signal_date"].isin(still).any()
+
+
 def test_the_report_shows_how_little_is_covered(
     real_run: tuple[Path, Finished], catalogue: duckdb.DuckDBPyConnection
 ) -> None:
