@@ -127,6 +127,10 @@ def _clear_errors() -> Any:
             console.print("Dagster's records of runs are damaged. ", style="bold red", end="")
             console.print("`etf-pipeline doctor --fix` sets them aside; no data are lost.")
             raise typer.Exit(1) from error
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            console.print("Not permitted: ", style="bold red", end="")
+            console.print(f"{error.strerror}: {error.filename}. Choose another --lake, or change who may use this one.")
+            raise typer.Exit(1) from error
         if not _is_full_disk(error):
             raise
         console.print(f"The disk takes no more ({type(error).__name__}). Free some space and run again; ", end="")

@@ -4,10 +4,11 @@
 into which lake and over which days; it never changes what a given day's result is.
 """
 
+import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, time
 from functools import lru_cache
 from importlib.resources import files
@@ -96,7 +97,7 @@ class Parameters(BaseModel):
         try:
             return cls.model_validate({**values, **(overrides or {})})
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            problems = "; ".join(_problem(e, list(cls.model_fields)) for e in error.errors())
             raise SettingsError(f"parameters: {problems}. Names and units: etf_pipeline/parameters.yaml") from error
 
     @property
@@ -122,6 +123,15 @@ class Parameters(BaseModel):
     def dbt_vars(self) -> dict[str, Any]:
         """The values SQL models read with `var()`, in JSON types."""
         return self.model_dump(mode="json", exclude=_unused_by_strategy())
+
+
+def _problem(error: Mapping[str, Any], names: Sequence[str]) -> str:
+    """What is wrong with one parameter; for a name there is not, the nearest one."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] != "extra_forbidden":
+        return f"{name}: {error['msg']}"
+    nearest = difflib.get_close_matches(name, names, n=1)
+    return f"{name}: no such parameter" + (f", perhaps {nearest[0]} is meant" if nearest else "")
 
 
 def describe_parameters(path: Path | None = None) -> dict[str, dict[str, Any]]:

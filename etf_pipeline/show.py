@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.storage import LakeError
 from etf_pipeline.scenarios import Comparison
 
 # names and paths that are printed may say `[x]`
@@ -33,14 +34,22 @@ def show_coverage(lake: Lake) -> None:
 
 
 def show_holdings(lake: Lake, day: date | None) -> None:
-    """Print the holdings of a signal date, or the latest and the dates since then that hold nothing."""
+    """Print the holdings of a signal date, or the latest and the dates since then that hold nothing.
+
+    Raises:
+        LakeError: the day is no signal date; the message names the nearest.
+    """
     published = lake.read_published("strategy_holdings")
     scores = lake.read_published("factor_scores")
     reasons = scores.drop_duplicates("signal_date").set_index("signal_date")["withheld_reason"].dropna()
     wanted = pd.Timestamp(day) if day else published["signal_date"].max()
     rows = published[published["signal_date"] == wanted]
+    known = pd.Series(pd.unique(scores["signal_date"]))
+    if day and wanted not in set(known):
+        nearest = f"; the nearest is {known.iloc[(known - wanted).abs().argmin()]:%Y-%m-%d}" if len(known) else ""
+        raise LakeError(f"{day} is no signal date of this lake{nearest}")
     if rows.empty:
-        reason = reasons.get(wanted, "no such rebalance date") if day else "no date could be published"
+        reason = reasons.get(wanted, "nothing was published") if day else "no date could be published"
         console.print(f"No holdings for {day or 'any date'}: {reason}")
     else:
         first = rows.iloc[0]

@@ -14,7 +14,7 @@ from exchange_calendars import get_calendar
 from etf_pipeline.contract import load_contract
 from etf_pipeline.definitions import build_defs
 from etf_pipeline.resources.dbt import load_manifest
-from etf_pipeline.settings import Deployment
+from etf_pipeline.settings import Deployment, Parameters, SettingsError
 from tests.pipeline.harness import environment
 
 LAYERS = ["raw", "staging", "intermediate", "marts", "factors", "strategy", "analytics", "reports"]
@@ -195,3 +195,10 @@ def test_published_tables_carry_their_columns() -> None:
         if not spec["description"]
     ]
     assert undescribed == []
+
+
+def test_a_mistyped_parameter_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(SettingsError, match="top_m: no such parameter, perhaps top_n is meant"):
+        Parameters.load({"top_m": 3})
+    with pytest.raises(SettingsError, match=r"zzzzzz: no such parameter\."):
+        Parameters.load({"zzzzzz": 3})

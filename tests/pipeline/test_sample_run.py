@@ -171,7 +171,8 @@ def test_holdings_of_a_withheld_date_give_the_reason(sample_lake: Path, tmp_path
 
 def test_holdings_of_a_day_that_is_no_rebalance_date(sample_lake: Path, tmp_path: Path) -> None:
     done = etf_pipeline("holdings", "--lake", sample_lake, "--date", "2020-11-19", cwd=tmp_path)
-    assert squeeze("No holdings for 2020-11-19: no such rebalance date") in done.words
+    assert done.code == 1
+    assert squeeze("2020-11-19 is no signal date of this lake; the nearest is 2020-11-20") in done.words
 
 
 def test_a_lake_of_the_sample_refuses_files(sample_lake: Path, valid_folder: Path, tmp_path: Path) -> None:

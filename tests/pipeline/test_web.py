@@ -22,8 +22,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from typer.testing import CliRunner
 
-from etf_pipeline import web
+from etf_pipeline import cli, web
 from tests.pipeline.harness import ROOT, environment, etf_pipeline
 
 JSON = {"content-type": "application/json"}
@@ -211,7 +212,9 @@ def test_a_page_of_another_origin_in_a_browser(browser: Browser, guarded: bool) 
 PARENT = """
 import sys
 from pathlib import Path
-from etf_pipeline import web
+from typer.testing import CliRunner
+
+from etf_pipeline import cli, web
 sys.exit(web.together([["first"]], [["other", "7"]], Path("ready"), {environment!r}))
 """
 FIRST = """
@@ -287,3 +290,15 @@ def test_a_taken_port_and_an_open_address_are_said_in_a_sentence(tmp_path: Path)
     assert done.code == 1
     assert "--allow-hostNAME" in done.words
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_lake_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "lake"))
+
+    monkeypatch.setattr(cli, "dagster_home", refuse)
+    monkeypatch.setattr(web, "is_free", lambda *_: True)
+    done = CliRunner().invoke(cli.app, ["ui", "--source", "sample", "--lake", str(tmp_path / "lake")])
+    assert done.exit_code == 1
+    assert "".join(f"Not permitted: Permission denied: {tmp_path / 'lake'}.".split()) in "".join(done.output.split())
+    assert not isinstance(done.exception, PermissionError)
