@@ -13,7 +13,7 @@ from datetime import date, time
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -59,6 +59,11 @@ class Parameters(BaseModel):
     stale_weights_days: int = Field(ge=1)
     split_price_jump: float = Field(gt=0)
     split_integer_tolerance: float = Field(gt=0, lt=0.25)
+    premium_limits: dict[str, Annotated[float, Field(gt=0)]]
+    market_flow_limit_ratio: float = Field(gt=0)
+    market_flow_limit_multiple: float = Field(gt=1)
+    market_flow_least_etfs: int = Field(ge=1)
+    nav_carry_sessions: int = Field(ge=0, le=20)
     split_minimum_step: float = Field(gt=0, lt=0.1)
     split_dividend_limit: float = Field(gt=0, lt=1)
     split_adjusted_tolerance: float = Field(gt=0, lt=0.1)

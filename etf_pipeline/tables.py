@@ -100,7 +100,9 @@ def etf_daily(rsi_periods: int) -> Table:
             "shares": ("number", "Shares outstanding after the close [份]."),
             "unit_nav": ("number", "Net asset value of one share [CNY]."),
             "close": ("number", "Raw closing price [CNY]."),
-            "aum_cny": ("number", "Shares times NAV of the same session [CNY]."),
+            "aum_cny": ("number", "Shares times NAV, of some sessions before where the session has none [CNY]."),
+            "nav_date": ("date", "Session whose NAV the size is made with."),
+            "is_nav_disputed": ("flag", "Whether NAV and close contradict each other; the flow is held back."),
             "circulating_value_cny": ("number", "Shares times raw close [CNY]."),
             "net_creation_cny": (
                 "number",

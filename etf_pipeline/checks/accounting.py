@@ -33,9 +33,11 @@ def accounting_checks() -> list[dg.AssetChecksDefinition]:
         _stock_value_conserved,
         _coverage_ratios_sum_to_one,
         _coverage_is_sufficient,
+        _market_flow_is_plausible,
         _sizes_balance,
         _flows_balance,
         _no_suspected_splits,
+        _navs_agree_with_closes,
     ]
 
 
@@ -216,20 +218,68 @@ def _verdict_of_years(pipeline: Pipeline, passed: Passed, broken: pd.DataFrame) 
     return verdict(broken, rows_in(files), files_changed_since_they_passed=len(changed))
 
 
+@dg.asset_check(name="market_flow_is_plausible", asset=_key("marts", "industry_weekly"), blocking=True)
+def _market_flow_is_plausible(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """No day's flow of a kind of ETFs is both a large part of its size and many times what its flows usually are.
+
+    When it fails: shares or NAVs of the day shown are in another unit, or of another day. Correct them, or leave the
+    day out, and ingest it again; holdings wait until then.
+    """
+    p = pipeline.parameters
+    sql = f"""
+        WITH flow AS (
+            SELECT
+                trade_date, asset_scope, etfs_with_flow, net_creation_cny, aum_cny,
+                median(abs(net_creation_cny)) OVER (
+                    PARTITION BY asset_scope ORDER BY trade_date ROWS BETWEEN 60 PRECEDING AND 1 PRECEDING
+                ) AS usual_cny
+            FROM market_flow
+            WHERE net_creation_cny IS NOT NULL
+        )
+        FROM flow
+        WHERE etfs_with_flow >= {p.market_flow_least_etfs}
+            AND abs(net_creation_cny) > {p.market_flow_limit_ratio} * aum_cny
+            AND coalesce(abs(net_creation_cny) > {p.market_flow_limit_multiple} * usual_cny, true)
+        ORDER BY ALL
+    """
+    days = query(pipeline, ["market_flow"], "SELECT count(*) AS rows FROM market_flow")
+    return verdict(query(pipeline, ["market_flow"], sql), int(days["rows"].iloc[0]))
+
+
 @dg.asset_check(name="sizes_balance", asset=_key("factors", "etf_daily"))
 def _sizes_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
     """Size is shares times NAV, circulating value shares times raw close, and missing exactly where a factor is.
+
+    A size made with the NAV of an earlier session is that NAV times the shares, where no split lies in between.
 
     When it fails: the table mixes days or units; rebuild etf_flow and etf_daily.
     """
     passed, since = _years_of_etf_daily(pipeline, "sizes_balance")
     tolerance = pipeline.parameters.conservation_tolerance
     off = " OR ".join(
-        _differ_sql(size, f"shares * {price}", f"{tolerance} * abs(shares * {price})")
-        for size, price in (("aum_cny", "unit_nav"), ("circulating_value_cny", "close"))
+        _differ_sql(size, f"day.shares * {price}", f"{tolerance} * abs(day.shares * {price})")
+        for size, price in (("day.aum_cny", "carried.unit_nav"), ("day.circulating_value_cny", "day.close"))
     )
-    columns = "etf_code, trade_date, shares, unit_nav, close, aum_cny, circulating_value_cny"
-    sql = f"SELECT {columns} FROM etf_daily WHERE trade_date >= DATE '{since}' AND ({off}) ORDER BY ALL"
+    sql = f"""
+        SELECT
+            day.etf_code, day.trade_date, day.shares, day.unit_nav, day.nav_date, day.close, day.aum_cny,
+            day.circulating_value_cny
+        FROM etf_daily AS day
+        LEFT JOIN (SELECT etf_code, trade_date, unit_nav FROM etf_daily) AS carried
+            ON day.etf_code = carried.etf_code AND day.nav_date = carried.trade_date
+        WHERE day.trade_date >= DATE '{since}'
+            AND (({off})
+                AND NOT EXISTS (
+                    SELECT 1 FROM etf_daily AS split
+                    WHERE split.is_split_day AND split.etf_code = day.etf_code
+                        AND split.trade_date > day.nav_date AND split.trade_date <= day.trade_date
+                )
+                OR (
+                    day.shares IS NOT NULL AND day.unit_nav IS NOT NULL AND NOT day.is_nav_disputed
+                    AND day.nav_date IS DISTINCT FROM day.trade_date
+                ))
+        ORDER BY ALL
+    """
     return _verdict_of_years(pipeline, passed, query(pipeline, ["etf_daily"], sql))
 
 
@@ -237,7 +287,7 @@ _OBSERVED = """
     WITH observed AS (
         SELECT
             etf_code, trade_date, shares, unit_nav, aum_cny, net_creation_cny, split_status, split_factor,
-            previous_observation_date, interval_sessions, interval_net_creation_cny
+            previous_observation_date, interval_sessions, interval_net_creation_cny, is_nav_disputed
         FROM etf_daily
         WHERE shares IS NOT NULL OR net_creation_cny IS NOT NULL
     )
@@ -278,7 +328,7 @@ def _flows_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
                 flow.*,
                 this.number - before.number AS sessions_between,
                 CASE
-                    WHEN split_status IS DISTINCT FROM 'suspected'
+                    WHEN split_status IS DISTINCT FROM 'suspected' AND NOT coalesce(is_nav_disputed, false)
                         AND NOT coalesce(interval_sessions > {p.flow_interval_limit_sessions}, false)
                     THEN (shares - previous_shares * split_factor) * unit_nav
                 END AS expected_cny,
@@ -329,3 +379,20 @@ def _no_suspected_splits(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckR
         WARN,
         all_time_suspected=int(query(pipeline, ["etf_daily"], suspected)["rows"].iloc[0]),
     )
+
+
+@dg.asset_check(name="navs_agree_with_closes", asset=_key("factors", "etf_daily"))
+def _navs_agree_with_closes(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """In the last 20 sessions no NAV is further from the close of its session than any premium of its kind.
+
+    When it fails: flows and held values of the ETFs shown use neither. Correct the NAV or the close, and ingest again.
+    """
+    days = "SELECT DISTINCT trade_date FROM etf_daily WHERE unit_nav IS NOT NULL ORDER BY ALL DESC"
+    recent = query(pipeline, ["etf_daily"], f"{days} LIMIT {_RECENT_SESSIONS}")
+    sql = """
+        SELECT etf_code, trade_date, asset_scope, unit_nav, close, close / unit_nav - 1 AS premium_ratio
+        FROM etf_daily
+        WHERE is_nav_disputed AND trade_date IN (FROM recent)
+        ORDER BY ALL
+    """
+    return verdict(query(pipeline, ["etf_daily"], sql, recent=recent), len(recent), WARN)

@@ -85,7 +85,12 @@ BROKEN: dict[str, list[tuple[str, Change]]] = {
         ("look_through_coverage", lambda f: f.iloc[1:]),
     ],
     "marts/look_through_coverage:coverage_is_sufficient": [("look_through_coverage", _uncovered)],
+    "marts/industry_weekly:market_flow_is_plausible": [
+        ("market_flow", put("net_creation_cny", -11.0, 5)),
+        ("market_flow", put("net_creation_cny", 900.0, 0)),
+    ],
     "factors/etf_daily:sizes_balance": [
+        ("etf_daily", put("nav_date", None)),
         ("etf_daily", put("aum_cny", _by(1e-4))),
         ("etf_daily", put("circulating_value_cny", None)),
         ("etf_daily", put("unit_nav", None)),
@@ -99,12 +104,13 @@ BROKEN: dict[str, list[tuple[str, Change]]] = {
         ("etf_daily", _whole_split_as_flow),
         ("etf_daily", _gap_as_one_day),
     ],
+    "factors/etf_daily:navs_agree_with_closes": [("etf_daily", _at(ETFS[0], SESSIONS[-1], "is_nav_disputed", True))],
     "factors/etf_daily:no_suspected_splits": [
         ("etf_daily", _at(ETFS[0], SESSIONS[-1], "split_status", "suspected")),
         ("etf_daily", _listed_split_not_followed),
     ],
 }
-WARNINGS = {"coverage_is_sufficient", "no_suspected_splits"}
+WARNINGS = {"coverage_is_sufficient", "no_suspected_splits", "navs_agree_with_closes"}
 
 
 def test_sound_tables_pass(sound_lake: Path) -> None:
@@ -125,6 +131,17 @@ def test_broken_tables_fail(lake_copy: Callable[[], Pipeline], key: str, table: 
     warns = key.split(":")[1] in WARNINGS
     assert failure.severity == (dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR)
     assert failure.metadata["broken"].value > 0
+
+
+@pytest.mark.parametrize(
+    ("size", "flow"), [pytest.param(100.0, -8.0, id="an extreme day"), pytest.param(1000.0, -40.0, id="part of it")]
+)
+def test_an_extreme_day_of_the_market_passes(lake_copy: Callable[[], Pipeline], size: float, flow: float) -> None:
+    pipeline = lake_copy()
+    tamper(only_file(pipeline, "market_flow"), put("net_creation_cny", flow, 5))
+    tamper(only_file(pipeline, "market_flow"), lambda f: f.assign(aum_cny=size))
+    (evaluation,) = evaluate(pipeline, accounting_checks(), "marts/industry_weekly:market_flow_is_plausible")
+    assert evaluation.passed
 
 
 def test_suspicions_of_long_ago_do_not_warn(lake_copy: Callable[[], Pipeline]) -> None:

@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -11,7 +10,7 @@ from etf_pipeline.checks.freshness import freshness_checks
 from etf_pipeline.contract import load_contract
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
-from tests.checks.world import SESSIONS, evaluate, failures, keys_of, make_pipeline, tamper
+from tests.checks.world import SESSIONS, evaluate, failures, keys_of, make_pipeline, remove_raw, tamper
 
 DAILY = ("etf_share", "etf_nav", "index_bar", "etf_bar", "industry_bar")
 
@@ -55,7 +54,7 @@ def test_industries_of_another_scheme_do_not_count(lake_copy: Callable[[], Pipel
 @pytest.mark.parametrize("name", DAILY)
 def test_absent_data_fail_where_required(lake_copy: Callable[[], Pipeline], name: str) -> None:
     pipeline, dataset = lake_copy(), load_contract()[name]
-    shutil.rmtree(pipeline.lake.raw_folder(dataset))
+    remove_raw(pipeline, name)
     assert bool(failures(pipeline, freshness_checks(), f"raw/{name}:freshness")) == dataset.required
 
 
@@ -86,7 +85,7 @@ def test_short_file_warns(lake_copy: Callable[[], Pipeline], keep: int, counted:
 
 def test_no_file_at_all_fails(lake_copy: Callable[[], Pipeline]) -> None:
     pipeline = lake_copy()
-    shutil.rmtree(pipeline.lake.raw_folder(load_contract()["etf_share"]))
+    remove_raw(pipeline, "etf_share")
     assert failures(pipeline, freshness_checks(), "raw/etf_share:short_files")
 
 

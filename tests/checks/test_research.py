@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,18 @@ from etf_pipeline.assets.analytics import ANALYTICS_ASSETS
 from etf_pipeline.checks.research import research_checks
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.tables import ANALYTICS_TABLES
-from tests.checks.world import definitions, evaluate, failures, keys_of, make_pipeline, only_file, put, run, tamper
+from tests.checks.world import (
+    definitions,
+    evaluate,
+    failures,
+    keys_of,
+    make_pipeline,
+    only_file,
+    put,
+    remove_raw,
+    run,
+    tamper,
+)
 
 Change = Callable[[pd.DataFrame], pd.DataFrame | None]
 
@@ -70,7 +80,7 @@ def test_broken_tables_are_seen(lake_copy: Callable[[], Pipeline], key: str, num
 
 def test_without_industry_closes_the_tables_are_empty(lake_copy: Callable[[], Pipeline]) -> None:
     pipeline = lake_copy()
-    shutil.rmtree(pipeline.lake.root / "raw" / "industry_bar")
+    remove_raw(pipeline, "industry_bar")
     assert run(definitions(pipeline, []), dg.AssetSelection.assets(*ANALYTICS_ASSETS)).success
     rows = {table.name: len(pipeline.lake.read_published(table.name)) for table in ANALYTICS_TABLES}
     assert all(rows[name] == 0 for name in rows if name not in ("factor_correlation", "sensitivity")), rows

@@ -25,9 +25,10 @@ def pipeline(lake_copy: Callable[[], Pipeline]) -> Pipeline:
     pipeline = lake_copy()
     stored = pq.read_table(only_file(pipeline, "etf_flow"))
     days = pd.DatetimeIndex(stored["trade_date"].to_pandas()) - pd.DateOffset(years=1)
-    earlier = stored.set_column(
-        stored.schema.get_field_index("trade_date"), stored.schema.field("trade_date"), pa.array(days.date)
-    )
+    earlier = stored
+    for column in ("trade_date", "nav_date"):
+        field = stored.schema.field(column)
+        earlier = earlier.set_column(stored.schema.get_field_index(column), field, pa.array(days.date, field.type))
     years = {LAST_YEAR: lambda: earlier, THIS_YEAR: lambda: stored}
     pipeline.lake.publish_years("etf_flow", years, pipeline.parameters.hash)
     assert made_anew(pipeline) == [LAST_YEAR, THIS_YEAR]

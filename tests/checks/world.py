@@ -1,5 +1,6 @@
 """A tiny consistent lake: four industries over nine weeks, made by hand up to the marts, by the assets after them."""
 
+import shutil
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
@@ -105,6 +106,13 @@ def only_file(pipeline: Pipeline, table: str) -> Path:
     """The file of a published table, which has no days of another year."""
     (file,) = pipeline.lake.published_files(table)
     return file
+
+
+def remove_raw(pipeline: Pipeline, dataset: str) -> None:
+    """Let the lake be one that never held this dataset."""
+    shutil.rmtree(pipeline.lake.raw_folder(load_contract()[dataset]))
+    for path in pipeline.lake.gone():
+        pipeline.lake._forget(path)
 
 
 def tamper(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:
@@ -248,10 +256,18 @@ def marts() -> dict[str, pd.DataFrame]:
         "look_through_coverage": coverage,
         "active_fund_industry": disclosed,
         "industry_tracker": trackers,
+        "market_flow": _market_flow(),
         "new_issue_monthly": pd.DataFrame(
             {"month_end": pd.to_datetime(["2025-07-31", "2025-08-29", "2025-09-30"]), "heat": [0.5, -0.3, 0.2]}
         ),
     }
+
+
+def _market_flow() -> pd.DataFrame:
+    """Twenty ETFs of a kind whose size is 100 and whose flows are 1, and three that are launched."""
+    days = pd.DataFrame({"trade_date": SESSIONS, "asset_scope": "aShareStockEtf", "etfs_with_flow": 20})
+    small = days.assign(asset_scope="otherEtf", etfs_with_flow=3, net_creation_cny=90.0)
+    return pd.concat([days.assign(net_creation_cny=1.0), small], ignore_index=True).assign(aum_cny=100.0)
 
 
 def _with_flows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -265,6 +281,8 @@ def _with_flows(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(
         asset_scope="aShareStockEtf",
         aum_cny=frame["shares"] * frame["unit_nav"],
+        nav_date=frame["trade_date"],
+        is_nav_disputed=False,
         circulating_value_cny=frame["shares"] * frame["close"],
         net_creation_cny=flow.where(gap == 1),
         net_subscription_cny=flow.where(gap == 1),

@@ -46,10 +46,17 @@ measured as (
         coalesce(
             abs(ln(observation.share_ratio / split.split_factor)) >= abs(ln(observation.share_ratio)), false
         ) as is_unfollowed,
-        unexplained.trade_date is not null as is_unexplained
+        unexplained.trade_date is not null as is_unexplained,
+        disputed.trade_date is not null as is_nav_disputed,
+        previously_disputed.trade_date is not null as is_previous_nav_disputed
     from {{ ref('int_etf__observation') }} as observation
     left join split_in_interval as split using (etf_code, trade_date)
     left join unexplained using (etf_code, trade_date)
+    left join {{ ref('int_etf__disputed_nav') }} as disputed using (etf_code, trade_date)
+    left join {{ ref('int_etf__disputed_nav') }} as previously_disputed
+        on
+            observation.etf_code = previously_disputed.etf_code
+            and observation.previous_date = previously_disputed.trade_date
     where {{ since_last(ref('int_etf__observation'), 'observation') }}
 
 ),
@@ -90,16 +97,23 @@ settled as (
 )
 
 select
-    *,
+    * exclude (is_nav_disputed, is_previous_nav_disputed),
     greatest(known_date, nav_known_date) as flow_known_date,
     case
-        when split_status <> 'suspected' and interval_sessions <= {{ var('flow_interval_limit_sessions') }}
+        when
+            split_status <> 'suspected'
+            and not is_nav_disputed
+            and interval_sessions <= {{ var('flow_interval_limit_sessions') }}
             then (shares - previous_shares * split_factor) * unit_nav
     end as interval_net_creation_cny,
     case when interval_sessions = 1 then interval_net_creation_cny end as net_creation_cny,
     -- the published form mixes NAV and price; only the split is taken out of the raw close
     case
-        when split_status <> 'suspected' and interval_sessions = 1
+        when
+            split_status <> 'suspected'
+            and not is_nav_disputed
+            and not is_previous_nav_disputed
+            and interval_sessions = 1
             then shares * unit_nav - previous_shares * previous_unit_nav * (close * split_factor / previous_close)
     end as net_subscription_cny
 from settled

@@ -15,6 +15,17 @@ with universe as (
 
 ),
 
+-- a NAV and a close that contradict each other: neither is used
+price as (
+
+    select *
+    from {{ ref('int_etf__price') }}
+    where
+        {{ since_in_use('trade_date') }}
+        and (etf_code, trade_date) not in (select (etf_code, trade_date) from {{ ref('int_etf__disputed_nav') }})
+
+),
+
 shares as (
 
     {{ newest_known(
@@ -27,8 +38,7 @@ shares as (
 navs as (
 
     {{ newest_known(
-        "(select *, nav_known_date as known_date from " ~ ref('int_etf__price') ~ " where unit_nav is not null and "
-        ~ since_in_use('trade_date') ~ ")",
+        '(select *, nav_known_date as known_date from price where unit_nav is not null)',
         'etf_code', 'trade_date'
     ) }}
 
@@ -37,8 +47,7 @@ navs as (
 trades as (
 
     {{ newest_known(
-        "(select *, market_known_date as known_date from " ~ ref('int_etf__price') ~ " where market_price is not null and "
-        ~ since_in_use('trade_date') ~ ")",
+        '(select *, market_known_date as known_date from price where market_price is not null)',
         'etf_code', 'trade_date'
     ) }}
 

@@ -2,7 +2,7 @@
 
 with days as (
 
-    select etf_code, trade_date, share.shares, price.unit_nav, price.close
+    select etf_code, trade_date, nullif(share.shares, 0) as shares, price.unit_nav, price.close
     from (select * from {{ ref('stg_etf__share') }} where {{ since('trade_date') }}) as share
     full outer join (select * from {{ ref('int_etf__price') }} where {{ since('trade_date') }}) as price using (etf_code, trade_date)
 
@@ -25,6 +25,33 @@ placed as (
 
 ),
 
+navs as (
+
+    select price.etf_code, price.trade_date as nav_date, price.unit_nav, session.session_number
+    from {{ ref('int_etf__price') }} as price
+    inner join {{ ref('stg_calendar__session') }} as session using (trade_date)
+    where
+        price.unit_nav is not null
+        and {{ since_in_use('price.trade_date') }}
+        and (price.etf_code, price.trade_date) not in (
+            select (etf_code, trade_date) from {{ ref('int_etf__disputed_nav') }}
+        )
+
+),
+
+-- the size of a session whose NAV is not there, or not believed, is that of the last one
+sized as (
+
+    select days.etf_code, days.trade_date, navs.nav_date, navs.unit_nav
+    from days
+    inner join {{ ref('stg_calendar__session') }} as session using (trade_date)
+    asof inner join navs on days.etf_code = navs.etf_code and days.trade_date >= navs.nav_date
+    where
+        days.shares is not null
+        and session.session_number - navs.session_number <= {{ var('nav_carry_sessions') }}
+
+),
+
 dividends as (
 
     select etf_code, ex_date as trade_date, sum(cash_per_share) as cash_per_share
@@ -40,7 +67,11 @@ select
     placed.shares,
     placed.unit_nav,
     placed.close,
-    placed.shares * placed.unit_nav as aum_cny,
+    -- a split between the NAV and the shares is in one of them only
+    placed.shares * sized.unit_nav * coalesce(at_nav.cumulative_factor, 1) / coalesce(at_share.cumulative_factor, 1)
+    as aum_cny,
+    sized.nav_date,
+    disputed.trade_date is not null as is_nav_disputed,
     placed.shares * placed.close as circulating_value_cny,
     flow.net_creation_cny,
     flow.net_subscription_cny,
@@ -57,6 +88,8 @@ select
     {{ text_var('source_label') }} as source
 from placed
 left join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
+left join sized using (etf_code, trade_date)
+left join {{ ref('int_etf__disputed_nav') }} as disputed using (etf_code, trade_date)
 left join dividends using (etf_code, trade_date)
 left join {{ ref('int_etf__split_event') }} as event
     on placed.etf_code = event.etf_code and placed.trade_date = event.share_date
@@ -65,3 +98,13 @@ left join {{ splits_since('ex_date') }} as held_factor
         placed.etf_code = held_factor.etf_code
         and placed.trade_date >= held_factor.since
         and placed.trade_date < held_factor.until
+left join {{ splits_since('share_date') }} as at_share
+    on
+        placed.etf_code = at_share.etf_code
+        and placed.trade_date >= at_share.since
+        and placed.trade_date < at_share.until
+left join {{ splits_since('share_date') }} as at_nav
+    on
+        placed.etf_code = at_nav.etf_code
+        and sized.nav_date >= at_nav.since
+        and sized.nav_date < at_nav.until
