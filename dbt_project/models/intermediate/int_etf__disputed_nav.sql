@@ -33,7 +33,12 @@ priced as (
             price.etf_code = at_nav.etf_code
             and price.trade_date >= at_nav.since
             and price.trade_date < at_nav.until
-    where price.unit_nav is not null and price.close is not null and {{ since('price.trade_date') }}
+    where
+        price.unit_nav is not null
+        -- a close that comes after the NAV contradicts nothing that was decided with it
+        and price.market_known_date <= price.nav_known_date
+        and price.close is not null
+        and {{ since('price.trade_date') }}
 
 )
 
