@@ -1,22 +1,25 @@
-"""A folder of Parquet or CSV files as a source, one file (or folder of parts) per dataset.
+"""A folder of Parquet, CSV or Excel files as a source, one file (or folder of parts) per dataset.
 
 Here: finding, decoding and renaming files, and what can only be judged by looking at several of them. Not here: the
 rules of a single dataset (`canonical.py`).
 
-`etf_share` is read from `etf_share.parquet`, `.csv`, `.csv.gz`, or from all such files in the folder `etf_share/`.
-Upper and lower case of these names are the same. What lies in the folder and is not read is named in the notes; a
-mapping that is not read, such as `mapping.yml`, is refused.
+`etf_share` is read from `etf_share.parquet`, `.csv`, `.csv.gz`, `.xlsx`, `.xls`, or from all such files in the folder
+`etf_share/`. Upper and lower case of these names are the same. What lies in the folder and is not read is named in the
+notes; a mapping that is not read, such as `mapping.yml`, is refused.
 An optional `mapping.yaml` beside them adapts files that use other names or units, per dataset:
 
     etf_share:
       file: 份额.csv                        # instead of etf_share.*
       columns: {代码: etf_code, 份额: shares}  # their name: our name
       encoding: gb18030                     # of a CSV file that is not UTF-8
+      sheet: 份额                            # of an Excel file; else the first
+      header_row: 3                         # of an Excel file; else the first
       units: {shares: 10000}                # our column: factor that turns theirs into ours
       constants: {scheme: sw}               # our column: one value for all rows
 
-In a CSV file, spaces around cells and column names do not count, words such as -- or N/A are missing values, and empty
-rows at the end are no rows. Numbers with thousands separators or per cent signs are refused.
+In a CSV or Excel file, spaces around cells and column names do not count, words such as -- or N/A are missing values,
+and empty rows at the end are no rows. Numbers with thousands separators or per cent signs are refused. In an Excel file
+a number in a column of days is a day as Excel counts them, unless it is a day written YYYYMMDD.
 
 Weight sets with a wrong sum are refused when an ETF in `etf_info` tracks the index. Where none does, no result can
 depend on the set: it is left out and named in the notes, so that one broken set nobody uses does not stop the rest.
@@ -26,12 +29,13 @@ import csv
 import difflib
 import gzip
 import io
+import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,6 +45,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+import xlrd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -61,7 +66,7 @@ from etf_pipeline.sources.examined import Facts, FactsFile, Part, are_apart, rul
 from etf_pipeline.sources.units import NEIGHBOUR_DAYS
 from etf_pipeline.sources.vocabulary import normalised_codes
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
+SUFFIXES = (".parquet", ".csv", ".csv.gz", ".xlsx", ".xls")
 MAPPING_FILE = "mapping.yaml"
 _MAPPING_SUFFIXES = (".yaml", ".yml")
 _CALENDAR = "trading_calendar"
@@ -84,6 +89,10 @@ _MISSING = (
     "null",
     "None",
 )
+_EXCEL_SUFFIXES = (".xlsx", ".xls")
+_EXCEL_EPOCH = datetime(1899, 12, 30)
+_EXCEL_DAYS = range(30_000, 70_000)
+"""1982 to 2091; a day written YYYYMMDD lies far beyond."""
 _FLAG_TEXTS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -98,6 +107,8 @@ class FileMapping(BaseModel):
 
     file: str | None = None
     encoding: Literal["utf-8", "gbk", "gb18030"] = "utf-8"
+    sheet: str | None = None
+    header_row: Annotated[int, Field(ge=1)] = 1
     columns: dict[str, str] = Field(default_factory=dict)
     units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     constants: dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | float | date] = Field(
@@ -662,7 +673,13 @@ def _read(
     if days and is_parquet:
         table, rows = _read_parquet_days(path, where, day_column, days)
     else:
-        table = _read_parquet(path, where, wanted) if is_parquet else _read_csv(path, where, wanted, mapping.encoding)
+        if is_parquet:
+            table = _read_parquet(path, where, wanted)
+        elif path.suffix.lower() in _EXCEL_SUFFIXES:
+            dates = {theirs.get(c.name, c.name) for c in dataset.columns.values() if c.type == "date"}
+            table = _read_excel(path, where, wanted, mapping, dates)
+        else:
+            table = _read_csv(path, where, wanted, mapping.encoding)
         table = table.rename_columns([name.strip() for name in table.column_names])
         rows = np.arange(len(table))
         if days and day_column in table.column_names:
@@ -751,6 +768,49 @@ def _read_csv(path: Path, where: str, columns: list[str] | None, encoding: str) 
             f"{where}: not a readable CSV file ({error}). Every row needs the header's columns."
         ) from error
     return _without_empty_end(pa.table([_cells(c) for c in table.columns], table.column_names), columns)
+
+
+def _read_excel(
+    path: Path, where: str, columns: list[str] | None, mapping: FileMapping, dates: Collection[str]
+) -> pa.Table:
+    """A sheet as a CSV file would hold it: all cells as text, those in columns of `dates` as days."""
+    try:
+        with pd.ExcelFile(path) as book:
+            if mapping.sheet is not None and mapping.sheet not in book.sheet_names:
+                sheets = ", ".join(map(str, book.sheet_names))
+                raise SourceError(f"{where}: has no sheet {mapping.sheet}, which {MAPPING_FILE} names; found {sheets}.")
+            cells = book.parse(mapping.sheet or 0, header=None, dtype=object, na_filter=False)
+            # days are counted from another day in workbooks of old Macs
+            is_1904 = (
+                getattr(book.book, "datemode", 0) == 1 or getattr(book.book, "epoch", _EXCEL_EPOCH) != _EXCEL_EPOCH
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, xlrd.XLRDError) as error:
+        raise SourceError(f"{where}: not a readable Excel file ({error}). Save it again, or as CSV.") from error
+    header, rows = cells.iloc[mapping.header_row - 1 : mapping.header_row], cells.iloc[mapping.header_row :]
+    if header.empty:
+        raise SourceError(f"{where}: has no row {mapping.header_row}, which should hold the names of the columns.")
+    epoch = pd.Timestamp(1904, 1, 1) if is_1904 else pd.Timestamp(1899, 12, 30)
+    held = {}
+    for position, name in header.iloc[0].items():
+        text = _cell_text(name)
+        if text and (columns is None or text in columns):
+            day_from = epoch if text in dates else None
+            held[position] = (text, pa.array([_cell_text(c, day_from) or None for c in rows[position]], pa.string()))
+    names, values = [name for name, _ in held.values()], [_cells(pa.chunked_array([v])) for _, v in held.values()]
+    return _without_empty_end(pa.Table.from_arrays(values, names), columns)
+
+
+def _cell_text(value: Any, day_from: pd.Timestamp | None = None) -> str:
+    """The cell as CSV would hold it; a number of days since `day_from`, if given, as the day."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d}" if value.time() == time.min else value.isoformat(sep=" ")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and day_from is not None and value in _EXCEL_DAYS:
+        return f"{day_from + pd.Timedelta(days=value):%Y-%m-%d}"
+    return str(value).strip()
 
 
 def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:

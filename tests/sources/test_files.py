@@ -355,3 +355,58 @@ def test_a_mapping_is_refused_with_what_was_meant(folder: Path, entry: str, word
     (folder / "mapping.yaml").write_text(f"etf_share: {entry}")
     with pytest.raises(SourceError, match=words):
         FilesSource(folder).validate()
+
+
+def as_excel(folder: Path, name: str, **options: int) -> pd.DataFrame:
+    """Replace one Parquet file of the folder by a workbook; returns its frame."""
+    path = folder / f"{name}.parquet"
+    frame = pd.read_parquet(path)
+    path.unlink()
+    frame.to_excel(folder / f"{name}.xlsx", index=False, **options)
+    return frame
+
+
+def test_excel_files_are_read_as_csv_files_are(folder: Path, tmp_path: Path) -> None:
+    names = ["etf_share", "etf_info", "index_weight", "stock_industry"]
+    expected = {name: FilesSource(folder).fetch(name, START, END) for name in names}
+    for name in names:
+        as_excel(folder, name)
+    source = FilesSource(folder)
+    source.validate()
+    for name in names:
+        pd.testing.assert_frame_equal(source.fetch(name, START, END), expected[name])
+
+
+def test_excel_dates_of_every_kind(folder: Path) -> None:
+    expected = FilesSource(folder).fetch("etf_share", START, END)
+    path = folder / "etf_share.parquet"
+    frame = pd.read_parquet(path)
+    path.unlink()
+    days = pd.to_datetime(frame["trade_date"])
+    serials = (days - pd.Timestamp(1899, 12, 30)).dt.days.tolist()
+    kinds = [serials, days.dt.strftime("%Y%m%d").astype(int).tolist(), days.tolist(), days.dt.strftime("%Y/%m/%d")]
+    cells = [kinds[row % 4][row] for row in range(len(frame))]
+    table = frame.assign(trade_date=pd.Series(cells, dtype=object))
+    table.rename(columns={"shares": " shares "}).to_excel(folder / "etf_share.xlsx", index=False, startrow=2)
+    (folder / "mapping.yaml").write_text("etf_share: {header_row: 3}")
+    pd.testing.assert_frame_equal(FilesSource(folder).fetch("etf_share", START, END), expected)
+
+
+def test_a_sheet_is_chosen_by_name(folder: Path) -> None:
+    frame = pd.read_parquet(folder / "etf_share.parquet")
+    (folder / "etf_share.parquet").unlink()
+    with pd.ExcelWriter(folder / "etf_share.xlsx") as book:
+        pd.DataFrame({"说明": ["份额"]}).to_excel(book, sheet_name="说明", index=False)
+        frame.to_excel(book, sheet_name="份额", index=False)
+    mapping = folder / "mapping.yaml"
+    mapping.write_text("etf_share: {sheet: 份额}", encoding="utf-8")
+    assert len(FilesSource(folder).fetch("etf_share", START, END)) == len(frame)
+    mapping.write_text("etf_share: {sheet: 份數}", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"has no sheet 份數, which mapping\.yaml names; found 说明, 份额"):
+        FilesSource(folder).fetch("etf_share", START, END)
+
+
+def test_what_is_no_workbook_is_refused(folder: Path) -> None:
+    (folder / "etf_split.xlsx").write_bytes(b"etf_code,ex_date\n")
+    with pytest.raises(SourceError, match=r"etf_split.xlsx: not a readable Excel file"):
+        FilesSource(folder).validate()
