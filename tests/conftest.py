@@ -42,21 +42,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-FORKING = ("tests/resources/test_early.py", "tests/resources/test_dbt.py")
-"""Tests that fork their own process."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that fork come first: a process that has driven a browser holds threads, whose locks would stay held."""
-    items.sort(key=lambda item: not item.nodeid.startswith(FORKING))
-
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real browser without a window; tests that need one skip where none is installed."""
+    """A real browser without a window; tests that need one skip where none is installed.
+
+    It ends with the module: a later test may fork the process, and would take the threads' locks along.
+    """
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")

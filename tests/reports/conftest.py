@@ -28,7 +28,7 @@ class Opened:
 Open = Callable[..., Opened]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def open_report(
     browser: Browser, data: dict[str, ReportData], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Open]:
