@@ -2,7 +2,7 @@
 
 import json
 import random
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -29,7 +29,10 @@ from etf_pipeline.sources.canonical import canonical_frame
 
 SHARE = load_contract()["etf_share"]
 DAYS = [date(2023, 12, 28), date(2023, 12, 29), date(2024, 1, 2), date(2024, 1, 3)]
-LEDGER = pa.schema([("signal_date", pa.date32()), ("weight", pa.float64())])
+RECORDED = datetime(2024, 1, 4, tzinfo=UTC)
+LEDGER = pa.schema(
+    [("signal_date", pa.date32()), ("weight", pa.float64()), ("recorded_at", pa.timestamp("us", tz="UTC"))]
+)
 
 
 def shares(value: float, days: list[date] = DAYS) -> pd.DataFrame:
@@ -55,7 +58,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def append(lake: Lake, weight: float) -> None:
     with lake.appending("holdings_ledger", LEDGER) as (_, add):
-        add(pa.table([pa.array([DAYS[0]], pa.date32()), pa.array([weight])], schema=LEDGER))
+        add(pa.table({"signal_date": [DAYS[0]], "weight": [weight], "recorded_at": [RECORDED]}, schema=LEDGER))
 
 
 RAW, ARCHIVE = "raw/etf_share/2024.parquet", "archive/etf_share/2024.parquet"
