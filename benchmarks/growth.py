@@ -55,6 +55,12 @@ class Market:
         assert rows.any(), f"no row of {dataset} to remove"
         self.frames[dataset] = self.frames[dataset][~rows].reset_index(drop=True)
 
+    def add(self, dataset: str, ex_date: pd.Timestamp, **values: float) -> None:
+        """One event of any ETF, which its source has known since that day."""
+        known = {AVAILABLE_AT: ex_date.tz_localize("Asia/Shanghai").tz_convert("UTC")}
+        row = {"etf_code": self.any_etf("etf_bar", ex_date), "ex_date": ex_date, **values, **known}
+        self.frames[dataset] = pd.concat([self.frames[dataset], pd.DataFrame([row])], ignore_index=True)
+
     def of(self, dataset: str, day: pd.Timestamp, code: str | None = None) -> pd.Series:
         """Which rows of `dataset` are of a day, and of an ETF."""
         frame = self.frames[dataset]
@@ -77,7 +83,7 @@ Revision = Callable[[Market, pd.Timestamp, pd.Timestamp], None]
 
 
 def _late_rows(market: Market, now: pd.Timestamp, before: pd.Timestamp) -> None:
-    # a row that was missing all the time: what came at once is taken away for good, its neighbour is known from now on
+    # the row of that day turns out another, and is known only since this morning
     code = market.any_etf("etf_share", before)
     frame = market.frames["etf_share"]
     late = market.of("etf_share", before, code)
@@ -89,21 +95,11 @@ def _late_rows(market: Market, now: pd.Timestamp, before: pd.Timestamp) -> None:
 
 
 def _split_added(market: Market, now: pd.Timestamp, before: pd.Timestamp) -> None:
-    code = market.any_etf("etf_bar", before)
-    rows = market.frames["etf_split"]
-    added = {"etf_code": code, "ex_date": before, "new_per_old": 2.0}
-    if AVAILABLE_AT in rows:
-        added[AVAILABLE_AT] = before.tz_localize("Asia/Shanghai").tz_convert("UTC")
-    market.frames["etf_split"] = pd.concat([rows, pd.DataFrame([added])], ignore_index=True)
+    market.add("etf_split", before, new_per_old=2.0)
 
 
 def _dividend_added(market: Market, now: pd.Timestamp, before: pd.Timestamp) -> None:
-    code = market.any_etf("etf_bar", before)
-    rows = market.frames["etf_dividend"]
-    added = {"etf_code": code, "ex_date": before, "cash_per_share": 0.02}
-    if AVAILABLE_AT in rows:
-        added[AVAILABLE_AT] = before.tz_localize("Asia/Shanghai").tz_convert("UTC")
-    market.frames["etf_dividend"] = pd.concat([rows, pd.DataFrame([added])], ignore_index=True)
+    market.add("etf_dividend", before, cash_per_share=0.02)
 
 
 def _some_set(market: Market, before: pd.Timestamp) -> pd.Series:

@@ -52,7 +52,7 @@ app = typer.Typer(
 Source = Annotated[
     str | None, typer.Option(help="Where data comes from: sample (synthetic, offline), files, tushare or akshare.")
 ]
-Data = Annotated[Path | None, typer.Option(help="Folder of Parquet or CSV files, for --source files.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of Parquet, CSV or Excel files, for --source files.")]
 _TRACED_ROWS = 20
 
 LakeDir = Annotated[Path, typer.Option("--lake", help="Folder of the lake: raw data, results, catalogue.")]

@@ -91,7 +91,7 @@ class Lake:
     def at_work(self, tell: Callable[[str], object]) -> Iterator[None]:
         """Be the one run that works on the lake, whether a command's or the daemon's; wait for another to end.
 
-        That there is another is told once. A process that is at work already goes on.
+        The other run is named once. A process that already holds the lake goes on.
         """
         path = self.root / ".run.lock"
         if path in _at_work:
@@ -116,7 +116,7 @@ class Lake:
                 _at_work.discard(path)
 
     def remove_warehouse(self) -> None:
-        """Have the next build make everything anew; nobody else may have it open."""
+        """Have the next build make everything anew; no other process may have the warehouse open."""
         for path in (self.warehouse, self.warehouse.with_name(f"{self.warehouse.name}.wal")):
             path.unlink(missing_ok=True)
 
@@ -425,7 +425,7 @@ class Lake:
         return folder / table / f"{year}.parquet" if year else folder / f"{table}.parquet"
 
     def with_candidate(self, table: str, rows: pa.Table, settings_hash: str) -> "Lake":
-        """This lake with these rows in the place of the published `table`, for whoever has to judge them first."""
+        """This lake with these rows in the place of the published `table`, to be judged before they replace it."""
         folder = self.root / "build" / "candidate"
         self._publish(folder / f"{table}.parquet", rows, settings_hash)
         return Lake(self.root, folder)

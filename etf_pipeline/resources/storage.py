@@ -58,7 +58,7 @@ def quoted(path: Path) -> str:
 
 
 def set_aside(path: Path) -> None:
-    """Put a damaged file, if it is there, out of the way of all that reads, for whoever wants to look at it."""
+    """Rename a damaged file, if it is there, so that nothing reads it and a person still can look at it."""
     if path.exists():
         path.replace(path.with_name(f".{path.name}.damaged"))
 
