@@ -62,10 +62,12 @@ class Parameters(BaseModel):
     premium_limits: dict[str, Annotated[float, Field(gt=0)]]
     market_flow_limit_ratio: float = Field(gt=0)
     market_flow_limit_multiple: float = Field(gt=1)
+    market_flow_window_sessions: int = Field(ge=1)
     market_flow_least_etfs: int = Field(ge=1)
     nav_carry_sessions: int = Field(ge=0, le=20)
     split_minimum_step: float = Field(gt=0, lt=0.1)
     split_dividend_limit: float = Field(gt=0, lt=1)
+    split_follow_tolerance: float = Field(gt=0, lt=1)
     split_adjusted_tolerance: float = Field(gt=0, lt=0.1)
     split_suspect_ratio: float = Field(gt=1)
     conservation_tolerance: float = Field(gt=0)

@@ -231,7 +231,8 @@ def _market_flow_is_plausible(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetC
             SELECT
                 trade_date, asset_scope, etfs_with_flow, net_creation_cny, aum_cny,
                 median(abs(net_creation_cny)) OVER (
-                    PARTITION BY asset_scope ORDER BY trade_date ROWS BETWEEN 60 PRECEDING AND 1 PRECEDING
+                    PARTITION BY asset_scope ORDER BY trade_date
+                    ROWS BETWEEN {p.market_flow_window_sessions} PRECEDING AND 1 PRECEDING
                 ) AS usual_cny
             FROM market_flow
             WHERE net_creation_cny IS NOT NULL

@@ -23,16 +23,8 @@ priced as (
     from {{ ref('int_etf__price') }} as price
     inner join {{ ref('stg_etf__info') }} as info using (etf_code)
     inner join limits using (asset_scope)
-    left join {{ splits_since('ex_date') }} as at_close
-        on
-            price.etf_code = at_close.etf_code
-            and price.trade_date >= at_close.since
-            and price.trade_date < at_close.until
-    left join {{ splits_since('share_date') }} as at_nav
-        on
-            price.etf_code = at_nav.etf_code
-            and price.trade_date >= at_nav.since
-            and price.trade_date < at_nav.until
+    {{ join_splits('at_close', 'ex_date', 'price', 'price.trade_date') }}
+    {{ join_splits('at_nav', 'share_date', 'price', 'price.trade_date') }}
     where
         price.unit_nav is not null
         -- a close that comes after the NAV contradicts nothing that was decided with it

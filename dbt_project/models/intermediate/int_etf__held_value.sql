@@ -106,21 +106,9 @@ with_split as (
         coalesce(case when with_price.is_nav then at_nav.cumulative_factor else at_trade.cumulative_factor end, 1)
         as price_factor
     from with_price
-    left join {{ splits_since('share_date') }} as at_share
-        on
-            with_price.etf_code = at_share.etf_code
-            and with_price.share_date >= at_share.since
-            and with_price.share_date < at_share.until
-    left join {{ splits_since('share_date') }} as at_nav
-        on
-            with_price.etf_code = at_nav.etf_code
-            and with_price.price_date >= at_nav.since
-            and with_price.price_date < at_nav.until
-    left join {{ splits_since('ex_date') }} as at_trade
-        on
-            with_price.etf_code = at_trade.etf_code
-            and with_price.price_date >= at_trade.since
-            and with_price.price_date < at_trade.until
+    {{ join_splits('at_share', 'share_date', 'with_price', 'with_price.share_date') }}
+    {{ join_splits('at_nav', 'share_date', 'with_price', 'with_price.price_date') }}
+    {{ join_splits('at_trade', 'ex_date', 'with_price', 'with_price.price_date') }}
 
 )
 

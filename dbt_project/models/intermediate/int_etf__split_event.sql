@@ -70,7 +70,7 @@ explained as (
             not is_exact
             or step < 1
             or step > 1 + {{ var('split_dividend_limit') }}
-            or coalesce(abs(ln(share_ratio / step)) <= 0.25 * ln(step), false)
+            or coalesce(abs(ln(share_ratio / step)) <= {{ var('split_follow_tolerance') }} * ln(step), false)
         )
 
 ),

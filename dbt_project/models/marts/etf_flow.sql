@@ -93,18 +93,6 @@ left join {{ ref('int_etf__disputed_nav') }} as disputed using (etf_code, trade_
 left join dividends using (etf_code, trade_date)
 left join {{ ref('int_etf__split_event') }} as event
     on placed.etf_code = event.etf_code and placed.trade_date = event.share_date
-left join {{ splits_since('ex_date') }} as held_factor
-    on
-        placed.etf_code = held_factor.etf_code
-        and placed.trade_date >= held_factor.since
-        and placed.trade_date < held_factor.until
-left join {{ splits_since('share_date') }} as at_share
-    on
-        placed.etf_code = at_share.etf_code
-        and placed.trade_date >= at_share.since
-        and placed.trade_date < at_share.until
-left join {{ splits_since('share_date') }} as at_nav
-    on
-        placed.etf_code = at_nav.etf_code
-        and sized.nav_date >= at_nav.since
-        and sized.nav_date < at_nav.until
+{{ join_splits('held_factor', 'ex_date', 'placed', 'placed.trade_date') }}
+{{ join_splits('at_share', 'share_date', 'placed', 'placed.trade_date') }}
+{{ join_splits('at_nav', 'share_date', 'placed', 'sized.nav_date') }}
