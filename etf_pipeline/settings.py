@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from etf_pipeline.contract import load_contract
+
 FACTORS = ("flow", "level", "change", "divergence")
 Factor = Literal["flow", "level", "change", "divergence"]
 
@@ -74,6 +76,9 @@ class Parameters(BaseModel):
     short_file_ratio: float = Field(gt=0, lt=1)
     freshness_limit_sessions: int = Field(ge=0)
     coverage_floor: float = Field(ge=0, le=1)
+    compared_floor: float = Field(ge=0, le=1)
+    evidence_weight_sets: int = Field(ge=1)
+    evidence_largest_etf: float = Field(gt=0, le=1)
     tracker_purity: float = Field(gt=0, le=1)
     tracker_liquidity_sessions: int = Field(ge=1)
     cost_basis_points: float = Field(ge=0)
@@ -128,8 +133,10 @@ class Parameters(BaseModel):
         return {name: (mine[name], theirs[name]) for name in names}
 
     def dbt_vars(self) -> dict[str, Any]:
-        """The values SQL models read with `var()`, in JSON types."""
-        return self.model_dump(mode="json", exclude=_unused_by_strategy())
+        """The values SQL models read with `var()`, in JSON types: parameters, and the least sum of a set of weights."""
+        rule = load_contract()["index_weight"].set_sum
+        assert rule
+        return {**self.model_dump(mode="json", exclude=_unused_by_strategy()), "weight_set_minimum": rule.minimum}
 
 
 def _problem(error: Mapping[str, Any], names: Sequence[str]) -> str:

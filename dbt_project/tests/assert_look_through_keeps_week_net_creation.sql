@@ -17,10 +17,8 @@ etfs as (
         sum(abs(flow.interval_net_creation_cny)) as moved_cny
     from {{ ref('int_etf__held_value') }} as held
     inner join {{ ref('int_etf__flow') }} as flow using (etf_code, trade_date)
-    inner join {{ ref('stg_calendar__week') }} as week on held.week_end = week.week_end
     where
         flow.flow_known_date = flow.trade_date
-        and flow.previous_date >= week.previous_week_end
         and {{ untested('held.week_end') }}
     group by all
 

@@ -1,9 +1,22 @@
 {{ config(meta={'dagster': {'ref': {'name': 'int_index__daily'}}}) }}
 
-with sets as (
+with known as (
 
-    select index_code, as_of_date, max(known_date) as known_date
+    select
+        index_code,
+        as_of_date,
+        known_date,
+        sum(weight) over (partition by index_code, as_of_date order by known_date) as known_weight
     from {{ ref('stg_index__weight') }}
+
+),
+
+sets as (
+
+    select index_code, as_of_date, min(known_date) as known_date
+    from known
+    -- room for the rounding of a sum of doubles
+    where known_weight >= {{ var('weight_set_minimum') }} - {{ var('conservation_tolerance') }}
     group by all
 
 )

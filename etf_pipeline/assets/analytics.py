@@ -329,6 +329,7 @@ def _correlations(history: History) -> pd.DataFrame:
         _spec(
             SENSITIVITY,
             ("marts", "industry_weekly"),
+            ("marts", "look_through_evidence"),
             ("marts", "new_issue_monthly"),
             ("marts", "active_fund_industry"),
             ("factors", "active_holdings"),

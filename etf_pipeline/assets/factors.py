@@ -20,8 +20,10 @@ from etf_pipeline.core.active_holdings import rolling_simulated_holdings
 from etf_pipeline.core.calendar import decision_moments, rebalance_dates, week_ends
 from etf_pipeline.core.composite import above_median_flags
 from etf_pipeline.core.factors import (
+    EvidenceFloors,
     FactorInputs,
     composite_and_rank,
+    doubts,
     level_measures,
     score_factors,
     withheld_reasons,
@@ -273,6 +275,7 @@ def factors_in_use(pipeline: Pipeline) -> tuple[tuple[str, ...], Mapping[str, st
     group_name=GROUP,
     deps=[
         ["marts", "industry_weekly"],
+        ["marts", "look_through_evidence"],
         ["marts", "new_issue_monthly"],
         [GROUP, "style_regime"],
         [GROUP, "active_holdings"],
@@ -307,7 +310,7 @@ def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
             "growth_value_signal": inputs.growth_value_signal,
             "heat": inputs.heat,
             "active_basis": active.drop_duplicates("signal_date").set_index("signal_date")["basis"].reindex(dates),
-            "withheld_reason": withheld_reasons(scores, in_use, p.missing_industries_limit),
+            "withheld_reason": withheld_reasons(scores, in_use, p.missing_industries_limit, inputs.doubts),
             "decision_at": decision_moments(dates, p.decision_sessions_after, p.decision_time),
         },
         index=dates,
@@ -338,7 +341,10 @@ def factor_inputs(
 
     `active` holds rows of `active_weights` for these dates; `regimes` the signals, week ends × series.
     """
+    p = pipeline.parameters
     weekly = pipeline.lake.read_published("industry_weekly")
+    evidence = pipeline.lake.read_published("look_through_evidence").set_index("week_end").reindex(dates)
+    floors = EvidenceFloors(p.coverage_floor, p.compared_floor, p.evidence_weight_sets, p.evidence_largest_etf)
     industries = sorted(weekly["industry_code"].unique())
     flow_column, flow_level_column = {
         "share_change": ("held_share_change_ratio", "held_share_ratio"),
@@ -362,6 +368,7 @@ def factor_inputs(
         size_signal=signals.get("size", pd.Series(index=dates, dtype="Int8")),
         growth_value_signal=signals.get("growth_value", pd.Series(index=dates, dtype="Int8")),
         heat=_heat_at(pipeline.lake.read_published("new_issue_monthly"), dates),
+        doubts=doubts(evidence, floors, flow_measure == "share_change"),
     )
 
 

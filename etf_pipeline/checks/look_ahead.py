@@ -110,7 +110,9 @@ def _withheld_exactly(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResu
     missing = scores[in_use].isna().groupby(scores["signal_date"]).sum()
     too_many = missing.gt(limit * by_date.size(), axis=0)
     texts = reasons["first"].fillna("")
-    named = pd.DataFrame({factor: texts.str.contains(factor) for factor in in_use}, too_many.index, in_use)
+    # too thin a look-through is a reason against all factors
+    thin = texts.str.startswith("look-through: ")
+    named = pd.DataFrame({factor: texts.str.contains(factor) | thin for factor in in_use}, too_many.index, in_use)
     # one reason on all rows of the date, or none at all
     whole = reasons["count"].eq(by_date.size()) & reasons["nunique"].eq(1) | reasons["count"].eq(0)
     off = (named != too_many).any(axis=1) | (reasons["first"].notna() != too_many.any(axis=1)) | ~whole
@@ -219,6 +221,9 @@ def _factors_of_their_date(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetChec
         "level": z(level, level=level) * (rows["size"] * 2 - 1),
         "change": z(rows["held_share_medium_change_ratio"], level=share) * (rows["growth_value"] * 2 - 1),
         "divergence": z(share - active, level=share) * hotter,
+    }
+    doubted = _doubted(pipeline, dates)
+    expected = {factor: values.mask(doubted[factor].to_numpy()) for factor, values in expected.items()} | {
         "size_signal": rows["size"],
         "growth_value_signal": rows["growth_value"],
         "heat": rows["heat_known"],
@@ -229,6 +234,31 @@ def _factors_of_their_date(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetChec
         table = rows[["signal_date", "industry_code"]].assign(column=column, stored=stored, of_its_date=values)
         broken.append(table[_differ(stored, values.astype(float))])
     return verdict(pd.concat(broken), len(rows))
+
+
+_EVIDENCE = [
+    "weight_sets",
+    "coverage_ratio",
+    "largest_etf_ratio",
+    "compared_ratio",
+    "medium_compared_ratio",
+    "value_with_flow_ratio",
+]
+
+
+def _doubted(pipeline: Pipeline, dates: pd.Series) -> pd.DataFrame:
+    """For each of `dates` whether the look-through says too little of a factor."""
+    p = pipeline.parameters
+    evidence = (
+        published(pipeline, "look_through_evidence", ["week_end", *_EVIDENCE]).set_index("week_end").reindex(dates)
+    )
+    thin = (evidence["weight_sets"] < p.evidence_weight_sets) | (evidence["coverage_ratio"] < p.coverage_floor)
+    thin |= evidence["largest_etf_ratio"] > p.evidence_largest_etf
+    few = evidence["compared_ratio"] < p.compared_floor
+    if p.flow_measure == "net_subscription":
+        few = evidence["value_with_flow_ratio"] < p.coverage_floor
+    medium = evidence["medium_compared_ratio"] < p.compared_floor
+    return pd.DataFrame({"flow": thin | few, "level": thin, "change": thin | medium, "divergence": thin})
 
 
 def _inputs(pipeline: Pipeline) -> pd.DataFrame:
@@ -334,27 +364,34 @@ def _constituents_were_known(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCh
     """
     held = query(pipeline, ["stock_weekly"], sql)
     weeks = pd.DatetimeIndex(np.sort(held["week_end"].unique()))
+    decided = decision_moments(weeks, p.decision_sessions_after, p.decision_time)
+    rule = load_contract()["index_weight"].set_sum
+    assert rule
     # all weights of ten years are millions of rows, of which few are looked at
     with duckdb.connect() as raw:
         pipeline.lake.create_raw_views(raw, pipeline.deployment.end)
-        known_at = raw.sql(
-            "SELECT index_code, as_of_date, max(available_at) AS available_at FROM raw.index_weight GROUP BY ALL"
-        ).df()
-        newest = [known_at.iloc[:0].assign(week_end=pd.Series(dtype=held["week_end"].dtype))]
-        for week, decision in zip(
-            weeks, decision_moments(weeks, p.decision_sessions_after, p.decision_time), strict=True
-        ):
-            usable = known_at[known_at["available_at"] <= decision].sort_values("as_of_date")
-            newest.append(usable.drop_duplicates("index_code", keep="last").assign(week_end=week))
         raw.register("held", held)
-        raw.register("in_use", pd.concat(newest)[["index_code", "as_of_date", "week_end"]])
-        broken = raw.sql(
+        raw.register("week", pd.DataFrame({"week_end": weeks, "decision": decided}))
+        raw.execute(
+            "CREATE TABLE arrival AS SELECT index_code, as_of_date, available_at, sum(weight) AS weight"
+            " FROM raw.index_weight GROUP BY ALL"
+        )
+        broken = raw.execute(
             """
+            WITH usable AS (
+                SELECT index_code, as_of_date, week_end, any_value(decision) AS decision
+                FROM arrival JOIN week ON available_at <= decision
+                GROUP BY index_code, as_of_date, week_end HAVING sum(weight) >= ?
+                QUALIFY as_of_date = max(as_of_date) OVER (PARTITION BY index_code, week_end)
+            )
             SELECT * FROM held ANTI JOIN (
-                SELECT week_end, stock_code FROM raw.index_weight JOIN in_use USING (index_code, as_of_date)
+                SELECT week_end, stock_code
+                FROM raw.index_weight AS weight JOIN usable USING (index_code, as_of_date)
+                WHERE weight.available_at <= usable.decision
             ) USING (week_end, stock_code)
             ORDER BY week_end, stock_code
-            """
+            """,
+            [rule.minimum - p.conservation_tolerance],
         ).df()
     return verdict(broken, len(held), weeks=len(weeks))
 

@@ -12,10 +12,20 @@ from typing import Literal
 import yaml
 from markupsafe import Markup, escape
 
+from etf_pipeline.core.factors import FEW_FLOWS, FEW_WEIGHT_SETS, LOW_COVERAGE, NOT_COMPARED, ONE_ETF
+from etf_pipeline.settings import FACTORS
+
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, Language] = ("zh", "en")
 _TOKEN = re.compile(r"⟦(.+?)⟧")
 _MISSING_FACTOR = re.compile(r"^(\w+) missing for (\d+) of (\d+) industries$")
+
+_DOUBTS = {
+    LOW_COVERAGE: "reason.low_coverage",
+    ONE_ETF: "reason.one_etf",
+    FEW_WEIGHT_SETS: "reason.few_weight_sets",
+}
+_FACTOR_DOUBTS = {NOT_COMPARED: "reason.not_compared", FEW_FLOWS: "reason.few_flows"}
 
 
 def word(key: str) -> str:
@@ -67,6 +77,10 @@ class Texts:
         if missing := _MISSING_FACTOR.match(part):
             factor, count, of = missing.groups()
             return self.pair("reason.factor_missing", factor=self.pair(f"factor.{factor}"), count=count, of=of)
+        if part in _DOUBTS:
+            return self.pair(_DOUBTS[part])
+        if (factor := part.partition(": ")[0]) in FACTORS:
+            return self.pair(_FACTOR_DOUBTS[part.partition(": ")[2]], factor=self.pair(f"factor.{factor}"))
         if part == "switched off by the parameter factors":
             return self.pair("reason.switched_off")
         if part.startswith("no data: "):

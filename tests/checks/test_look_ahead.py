@@ -58,6 +58,11 @@ def _future_stock(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame, frame.tail(1).assign(stock_code="688001.SH", held_value_cny=1.0)])
 
 
+def _other_constituent(frame: pd.DataFrame) -> pd.DataFrame:
+    newest = (frame["as_of_date"] >= "2025-09-30") & (frame["stock_code"] == "600000.SH")
+    return frame.assign(stock_code=frame["stock_code"].mask(newest, "600999.SH"))
+
+
 BROKEN: dict[str, list[tuple[str, Change]]] = {
     f"{SCORES}:scores_centred": [
         ("factor_scores", lambda f: f.assign(flow=f["flow"] * 1.1)),
@@ -76,6 +81,7 @@ BROKEN: dict[str, list[tuple[str, Change]]] = {
         ("factor_scores", _first_date("withheld_reason", "flow missing for 4 of 4 industries")),
         ("factor_scores", _first_date("flow", None)),
         ("factor_scores", put("withheld_reason", "flow missing")),
+        ("factor_scores", _first_date("withheld_reason", "look-through: one ETF is too much of the value")),
     ],
     f"{SCORES}:something_to_publish": [
         ("factor_scores", _set("withheld_reason", "flow missing for 4 of 4 industries")),
@@ -93,6 +99,16 @@ BROKEN: dict[str, list[tuple[str, Change]]] = {
         ("factor_scores", lambda f: f.assign(size_signal=1 - f["size_signal"])),
         ("factor_scores", lambda f: f.assign(growth_value_signal=1 - f["growth_value_signal"])),
         ("new_issue_monthly", _later("month_end", -31)),
+        *(
+            ("look_through_evidence", _set(name, value))
+            for name, value in (
+                ("weight_sets", 2),
+                ("largest_etf_ratio", 0.6),
+                ("coverage_ratio", 0.7),
+                ("compared_ratio", 0.7),
+                ("medium_compared_ratio", 0.7),
+            )
+        ),
         ("industry_weekly", put("held_share_change_ratio", 1.0, -1)),
         ("active_holdings", put("active_weight_ratio", 0.5)),
     ],
@@ -113,7 +129,7 @@ BROKEN: dict[str, list[tuple[str, Change]]] = {
     "marts/stock_weekly:constituents_were_known": [
         ("stock_weekly", _future_stock),
         ("raw/index_weight", lambda f: f.assign(available_at=f["available_at"] + 60 * DAY)),
-        ("raw/index_weight", lambda f: f[(f["as_of_date"] < "2025-09-30") | (f["stock_code"] != "600000.SH")]),
+        ("raw/index_weight", _other_constituent),
     ],
     "factors/style_regime:ratios_of_their_week": [
         ("style_regime", put("ratio", 2.0)),

@@ -254,6 +254,9 @@ def marts() -> dict[str, pd.DataFrame]:
         "industry_daily": pd.concat([daily, earlier]),
         "stock_weekly": stocks,
         "look_through_coverage": coverage,
+        "look_through_evidence": pd.DataFrame({"week_end": WEEKS, "weight_sets": 31, "largest_etf_ratio": 0.2}).assign(
+            coverage_ratio=0.95, compared_ratio=1.0, medium_compared_ratio=1.0, value_with_flow_ratio=1.0
+        ),
         "active_fund_industry": disclosed,
         "industry_tracker": trackers,
         "market_flow": _market_flow(),

@@ -131,6 +131,11 @@ def random_market(seed: int) -> dict[str, pd.DataFrame]:
             if index == WEIGHTED[1] and as_of == MONTH_ENDS[1]:
                 known = morning_after(SESSIONS[25])  # after the set of the month that follows it
             weights += [(index, as_of, stock, part, known) for stock, part in zip(held, parts, strict=True)]
+            if index == WEIGHTED[2]:
+                # a small constituent comes two weeks after the others
+                *_, part, _ = weights[-1]
+                weights[-1] = (index, as_of, held[-1], 0.001, morning_after(as_of, 16))
+                weights[-2] = (*weights[-2][:3], weights[-2][3] + part - 0.001, known)
     stays: list[tuple[Any, ...]] = [
         ("citic", stock, pd.Timestamp("1990-01-01"), INDUSTRIES[n % 3], pd.NaT)
         for n, stock in enumerate(A_SHARES)
@@ -145,7 +150,7 @@ def random_market(seed: int) -> dict[str, pd.DataFrame]:
         # the fourth industry begins to exist with the first stock that moves into it
         stays.append(("citic", stock, moved, INDUSTRIES[3] if n else INDUSTRIES[0], pd.NaT))
     values = [
-        (stock, day, float(rng.integers(50, 900)) * 1e8)
+        (stock, day, float(rng.integers(50, 900)) * 1e8, morning_after(day, 8 if rng.random() < 0.2 else 1))
         for day in MONTH_ENDS
         for stock in (*A_SHARES, FADING, FADED, NEWCOMER)
         if rng.random() > 0.05
@@ -170,5 +175,5 @@ def random_market(seed: int) -> dict[str, pd.DataFrame]:
         "theme_industry": pd.DataFrame(
             {"scheme": "citic", "theme": ["bank", "new"], "industry_code": [INDUSTRIES[2], INDUSTRIES[5]]}
         ),
-        "stock_value": pd.DataFrame(values, columns=["stock_code", "trade_date", "float_market_value"]),
+        "stock_value": pd.DataFrame(values, columns=["stock_code", "trade_date", "float_market_value", "available_at"]),
     }

@@ -69,17 +69,15 @@ class NaiveMarket:
     def _weight_sets(self, rows: dict[str, list[Any]]) -> dict[str, dict[pd.Timestamp, Any]]:
         sets: dict[str, dict[pd.Timestamp, Any]] = defaultdict(dict)
         for r in rows["index_weight"]:
-            a_set = sets[r["index_code"]].setdefault(r["as_of_date"], {"known": pd.Timestamp.min, "weights": {}})
-            a_set["known"] = max(a_set["known"], self.known(r["available_at"]))
-            a_set["weights"][r["stock_code"]] = r["weight"]
+            a_set = sets[r["index_code"]].setdefault(r["as_of_date"], {})
+            a_set[r["stock_code"]] = (r["weight"], self.known(r["available_at"]))
         return sets
 
     def _values(self, rows: dict[str, list[Any]]) -> dict[pd.Timestamp, Any]:
         values: dict[pd.Timestamp, Any] = {}
         for r in rows["stock_value"]:
-            a_set = values.setdefault(r["trade_date"], {"known": pd.Timestamp.min, "values": {}})
-            a_set["known"] = max(a_set["known"], self.known(r["available_at"]))
-            a_set["values"][r["stock_code"]] = r["float_market_value"]
+            a_set = values.setdefault(r["trade_date"], {})
+            a_set[r["stock_code"]] = (r["float_market_value"], self.known(r["available_at"]))
         return values
 
     def share_factor(self, code: str, day: pd.Timestamp) -> float:
@@ -172,9 +170,8 @@ class NaiveMarket:
         return flow["amount"] if flow and self._in_time(code, day) and flow["sessions"] == 1 else None
 
     def week_flow(self, code: str, day: pd.Timestamp) -> float | None:
-        flow, ended = self.flows[code].get(day), [e for e in self.week_ends if e < day]
-        in_week = flow and flow["before"] and ended and flow["before"] >= ended[-1]
-        return flow["amount"] if flow and in_week and self._in_time(code, day) else None
+        flow = self.flows[code].get(day)
+        return flow["amount"] if flow and self._in_time(code, day) else None
 
     def _in_time(self, code: str, day: pd.Timestamp) -> bool:
         nav_known = self.prices[code].get(day, {}).get("nav_known", day)
@@ -187,8 +184,12 @@ class NaiveMarket:
         return None
 
     def weights(self, index: Any, day: pd.Timestamp) -> tuple[pd.Timestamp, dict[str, float]] | None:
-        known = [as_of for as_of, a_set in self.sets.get(index, {}).items() if a_set["known"] <= day]
-        return (max(known), self.sets[index][max(known)]["weights"]) if known else None
+        """The newest set of which 99 % is known, as far as it is known."""
+        for as_of, a_set in sorted(self.sets.get(index, {}).items(), reverse=True):
+            known = {stock: weight for stock, (weight, since) in a_set.items() if since <= day}
+            if sum(known.values()) >= 0.99:
+                return as_of, known
+        return None
 
     def spread(self, code: str, day: pd.Timestamp) -> list[tuple[str, str | None, str | None, float]]:
         """(basis, industry, stock, part) of one unit of the ETF; parts sum to one."""
@@ -211,16 +212,52 @@ class NaiveMarket:
         return [*parts, ("weight remainder", None, None, 1 - sum(chosen[1].values()))]
 
     def float_value(self, industry: str, day: pd.Timestamp) -> float | None:
-        known = [value_day for value_day, a_set in self.values.items() if a_set["known"] <= day]
-        if not known:
-            return None
-        values = self.values[max(known)]["values"]
-        return sum(value for stock, value in values.items() if self.industry(stock, day) == industry)
+        """Of each stock the newest value known, of the last two days with any."""
+        newest: dict[str, float] = {}
+        days = [d for d, a_set in self.values.items() if any(since <= day for _, since in a_set.values())]
+        for value_day in sorted(days)[-2:]:
+            newest |= {stock: value for stock, (value, since) in self.values[value_day].items() if since <= day}
+        return sum(value for stock, value in newest.items() if self.industry(stock, day) == industry) or None
 
     def exists(self, industry: str, day: pd.Timestamp) -> bool:
         stays = [s for s in self.stays if s["industry_code"] == industry]
         begun, not_over = any(s["in_date"] <= day for s in stays), any(not day >= s["out_date"] for s in stays)
         return begun and not_over
+
+    def looked_through(self, code: str, day: pd.Timestamp) -> tuple[str, float, dict[str, float]] | None:
+        """Of an ETF whose value reaches industries: by weights or theme, its value, and the part of each industry."""
+        value, parts = self.held_value(code, day), self.spread(code, day)
+        way = "theme" if parts[0][0] == "theme" else "weights"
+        if value is None or parts[0][0] in ("enhanced", "no weights"):
+            return None
+        by_industry: dict[str, float] = defaultdict(float)
+        for _, industry, _, part in parts:
+            if industry:
+                by_industry[industry] += part
+        return way, value, by_industry
+
+    def share_changes(self, day: pd.Timestamp, before: pd.Timestamp) -> tuple[float, dict[str, float]]:
+        """Part of the value that compares on both days, and each industry's change of share among it."""
+        sides: list[list[Any]] = [[], []]
+        for code, etf in self.etfs.items():
+            now, then = self.looked_through(code, day), self.looked_through(code, before)
+            if now and then:
+                alike = now[0] == then[0]
+            else:
+                alike = bool((now and etf["list_date"] > before) or (then and etf["delist_date"] <= day))
+            for side, seen in zip(sides, (now, then), strict=True):
+                if seen:
+                    side.append((alike, *seen[1:]))
+        ratios, shares = [], []
+        for side in sides:
+            ratios.append(sum(v for alike, v, _ in side if alike) / sum(v for _, v, _ in side))
+            held = _Sums("value")
+            for alike, value, parts in side:
+                for industry, part in parts.items() if alike else ():
+                    held.add(industry, part, value)
+            total = sum(row["value"] for row in held.rows.values())
+            shares.append({industry: row["value"] / total for industry, row in held.rows.items()})
+        return min(ratios), {i: shares[0].get(i, 0.0) - shares[1].get(i, 0.0) for i in self.industries}
 
     def results(self) -> dict[str, pd.DataFrame]:
         """Tables industry_daily, stock_weekly, look_through_coverage and etf_flow as the loops find them."""

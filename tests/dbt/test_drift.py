@@ -105,7 +105,7 @@ def test_every_variable_is_a_parameter() -> None:
         for f in files
         for name in re.findall(r"""(?:var|window_day)\(\s*['"](\w+)""", f.read_text(encoding="utf-8"))
     }
-    assert used - set(Parameters.model_fields) == {*Window._fields, "source_label", "warehouse"}
+    assert used - set(Parameters.model_fields) == {*Window._fields, "source_label", "warehouse", "weight_set_minimum"}
 
 
 def test_unit_tests_override_parameters_only() -> None:

@@ -68,6 +68,53 @@ def test_weeks_agree_with_the_loops(first_market: tuple[Frames, Path]) -> None:
     assert_same(found, expected, ["week_end", "industry_code"])
 
 
+def test_changes_compare_like_with_like(first_market: tuple[Frames, Path]) -> None:
+    frames, warehouse = first_market
+    naive = NaiveMarket(frames)
+    with duckdb.connect(warehouse, read_only=True) as connection:
+        weekly = connection.sql("SELECT * FROM industry_weekly").df().set_index(["week_end", "industry_code"])
+        evidence = connection.sql("SELECT * FROM look_through_evidence ORDER BY week_end").df().set_index("week_end")
+        compared = connection.sql("SELECT * FROM int_industry__comparison").df()
+    compared = compared.set_index(["weeks", "week_end", "industry_code"])["held_share_change_ratio"]
+    ends, ratios = list(evidence.index), []
+    for weeks, prefix in ((1, ""), (naive.parameters.change_weeks, "medium_")):
+        column = f"held_share_{prefix}change_ratio"
+        for before, day in zip(ends, ends[weeks:], strict=False):
+            ratio, changes = naive.share_changes(day, before)
+            ratios.append(ratio)
+            assert evidence.loc[day, f"{prefix}compared_ratio"] == pytest.approx(ratio, rel=1e-9)
+            found = weekly.loc[day, column]
+            there_before = found.index.isin(weekly.loc[before].index)
+            assert found[~there_before].isna().all()
+            if ratio < 1:
+                assert compared.loc[weeks, day].to_dict() == pytest.approx(changes, abs=1e-12)
+            if ratio < naive.parameters.compared_floor:
+                assert found.isna().all()
+            else:
+                expected = found.index[there_before].map(changes)
+                np.testing.assert_allclose(found[there_before], expected, rtol=0, atol=1e-12)
+        assert evidence[f"{prefix}compared_ratio"].iloc[:weeks].isna().all()
+    assert min(ratios) < naive.parameters.compared_floor
+    assert max(ratios) == 1
+
+
+def test_the_weeks_flows_are_all_flows(first_market: tuple[Frames, Path]) -> None:
+    """No flow known in time is lost between weeks: not those over a gap that crosses a week's end."""
+    with duckdb.connect(first_market[1], read_only=True) as connection:
+        (weeks, gaps, flows) = connection.sql("""
+            SELECT
+                (SELECT sum(week_net_creation_cny) FROM int_industry__look_through),
+                (SELECT sum(gap_net_creation_cny) FROM int_industry__look_through),
+                (
+                    SELECT sum(interval_net_creation_cny)
+                    FROM int_etf__flow SEMI JOIN int_etf__held_value USING (etf_code, trade_date)
+                    WHERE flow_known_date = trade_date
+                )
+        """).fetchall()[0]
+    assert weeks == pytest.approx(flows, rel=1e-12)
+    assert gaps
+
+
 def test_the_markets_hold_what_they_are_meant_to(first_market: tuple[Frames, Path]) -> None:
     with duckdb.connect(first_market[1], read_only=True) as connection:
         statuses = dict(connection.sql("SELECT split_status, count(*) FROM etf_flow GROUP BY 1").fetchall())

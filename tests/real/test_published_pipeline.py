@@ -239,9 +239,33 @@ def test_holdings_of_a_real_week(real_run: tuple[Path, Finished], catalogue: duc
     assert holdings["industry_code"].str.fullmatch(r"801\d{3}\.SI").all()
     assert (holdings.groupby("signal_date").size() == 6).all()
     assert set(REBALANCE_DATES) & set(holdings["signal_date"].dt.strftime("%Y-%m-%d"))
-    # shares of all funds begin in June 2026: the first weeks after it have nothing to compare with, and say so
-    withheld = catalogue.sql("select distinct signal_date, withheld_reason as why from factor_scores").df().dropna()
-    assert "change missing" in withheld.set_index("signal_date").loc["2026-06-26", "why"]
+
+
+def test_a_change_of_coverage_is_no_flow(catalogue: duckdb.DuckDBPyConnection) -> None:
+    """Bars of all but one ETF end in November 2025: what is left is no market, and what is gone is no redemption."""
+    evidence = catalogue.sql("from look_through_evidence").df().set_index("week_end")
+    assert evidence.loc["2025-11-28", "value_cny"] > 3 * evidence.loc["2025-12-05", "value_cny"]
+    assert evidence.loc["2025-12-05", ["weight_sets", "compared_etfs", "largest_etf_ratio"]].tolist() == [1, 1, 1]
+    assert evidence.loc["2025-12-05", "compared_ratio"] < 0.3
+    weekly = catalogue.sql("from industry_weekly").df().set_index("week_end")
+    assert weekly.loc["2025-11-28", "held_share_change_ratio"].notna().all()
+    assert weekly.loc["2025-12-05", "held_share_change_ratio"].isna().all()
+    # weights of two more indices begin in January 2025: four weeks on, their value is not compared with none
+    assert weekly.loc["2025-01-17", "held_share_change_ratio"].notna().all()
+    assert weekly.loc["2025-01-17", "held_share_medium_change_ratio"].isna().all()
+    scores = catalogue.sql("select distinct signal_date, withheld_reason from factor_scores").df()
+    reasons = scores.set_index("signal_date")["withheld_reason"]
+    assert reasons["2025-12-05"] == "look-through: rests on too few sets of weights (evidence_weight_sets)"
+    assert reasons["2025-01-17"] == "change: too little of the value compares on both dates (compared_floor)"
+
+
+def test_nothing_is_published_on_thin_evidence(catalogue: duckdb.DuckDBPyConnection) -> None:
+    held = catalogue.sql("from look_through_evidence semi join strategy_holdings on week_end = signal_date").df()
+    assert len(held) > 20
+    assert held["weight_sets"].min() == 3
+    assert held["largest_etf_ratio"].max() < 0.31
+    assert held["coverage_ratio"].min() > 0.8
+    assert held[["compared_ratio", "medium_compared_ratio"]].min(axis=None) > 0.8
 
 
 def test_no_date_is_published_on_a_flow_below_rounding(catalogue: duckdb.DuckDBPyConnection) -> None:
@@ -255,7 +279,7 @@ def test_no_date_is_published_on_a_flow_below_rounding(catalogue: duckdb.DuckDBP
     # one weight set carries the look-through, so that the shares of industries stand still between its dates
     assert on_still["signal_date"].nunique() > 100
     assert on_still["flow"].isna().all()
-    assert on_still["withheld_reason"].str.contains("flow missing for 31 of 31 industries").all()
+    assert on_still["withheld_reason"].notna().all()
     assert not catalogue.sql("from strategy_holdings").df()["signal_date"].isin(still).any()
 
 

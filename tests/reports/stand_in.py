@@ -11,6 +11,7 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
+from etf_pipeline.core.factors import FEW_FLOWS, FEW_WEIGHT_SETS, LOW_COVERAGE, NOT_COMPARED, ONE_ETF
 from etf_pipeline.reports import charts, grids
 from etf_pipeline.reports.data import ReportData
 from etf_pipeline.settings import FACTORS, Parameters
@@ -82,7 +83,13 @@ def poor() -> ReportData:
     scores["factors_used"] = "flow, level, change"
     last = scores["signal_date"].max()
     scores.loc[scores["signal_date"] == last, ["flow", "composite", "rank", "flow_flag", "size_signal"]] = np.nan
-    reason = "flow missing for 30 of 30 industries; made up for this test"
+    reason = "; ".join(
+        [
+            "flow missing for 30 of 30 industries",
+            *(LOW_COVERAGE, ONE_ETF, FEW_WEIGHT_SETS, f"change: {NOT_COMPARED}", f"flow: {FEW_FLOWS}"),
+            "made up for this test",
+        ]
+    )
     scores["withheld_reason"] = scores["withheld_reason"].astype(object).where(scores["signal_date"] != last, reason)
     held = data.strategy_holdings[data.strategy_holdings["signal_date"] != last].copy()
     held[["divergence", "divergence_flag", "largest_etf", "cheapest_etf", "holding_end"]] = None

@@ -6,8 +6,10 @@ with flows as (
         etf_code,
         trade_date,
         net_creation_cny,
-        case when previous_week.previous_week_end <= flow.previous_date then interval_net_creation_cny end
-        as week_net_creation_cny
+        interval_net_creation_cny as week_net_creation_cny,
+        -- the flow over a gap belongs to the week it ends in
+        case when flow.previous_date < previous_week.previous_week_end then interval_net_creation_cny end
+        as gap_net_creation_cny
     from {{ ref('int_etf__flow') }} as flow
     inner join {{ ref('stg_calendar__week') }} as previous_week using (week_end)
     -- what is known only later is not part of the day
@@ -25,9 +27,14 @@ by_index as (
         held.is_enhanced,
         {{ exact_sum('held.held_value_cny') }} as held_value_cny,
         {{ exact_sum('flows.net_creation_cny') }} as net_creation_cny,
-        {{ exact_sum('flows.week_net_creation_cny') }} as week_net_creation_cny
+        {{ exact_sum('flows.week_net_creation_cny') }} as week_net_creation_cny,
+        {{ exact_sum('flows.gap_net_creation_cny') }} as gap_net_creation_cny,
+        count(week_flow.etf_code) as etfs_with_flow,
+        {{ exact_sum('case when week_flow.etf_code is not null then held.held_value_cny end') }} as value_with_flow_cny
     from {{ ref('int_etf__held_value') }} as held
     left join flows using (etf_code, trade_date)
+    left join {{ ref('int_etf__week_flow') }} as week_flow
+        on held.etf_code = week_flow.etf_code and held.week_end = week_flow.week_end and held.trade_date = held.week_end
     where {{ since('held.trade_date') }}
     group by all
 

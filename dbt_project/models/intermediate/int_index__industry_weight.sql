@@ -14,7 +14,11 @@ with placed as (
         end as basis,
         weight.weight
     from {{ ref('int_index__segment') }} as segment
-    inner join {{ ref('stg_index__weight') }} as weight using (index_code, as_of_date)
+    inner join {{ ref('stg_index__weight') }} as weight
+        on
+            segment.index_code = weight.index_code
+            and segment.as_of_date = weight.as_of_date
+            and segment.segment_start >= weight.known_date
     left join {{ ref('stg_industry__membership') }} as membership
         on
             weight.stock_code = membership.stock_code

@@ -1,7 +1,28 @@
-with sets as (
+with arrival as (
 
-    select index_code, as_of_date, max(known_date) as known_date
+    select index_code, as_of_date, known_date, {{ decimal_sum('weight', scale=15, digits=18) }} as weight
     from {{ ref('stg_index__weight') }}
+    group by all
+
+),
+
+so_far as (
+
+    select
+        index_code,
+        as_of_date,
+        known_date,
+        sum(weight) over (partition by index_code, as_of_date order by known_date) as known_weight
+    from arrival
+
+),
+
+-- a set is used once enough of it is known: what comes later joins it and does not delay it
+sets as (
+
+    select index_code, as_of_date, min(known_date) as known_date
+    from so_far
+    where known_weight >= {{ var('weight_set_minimum') }} - {{ var('conservation_tolerance') }}
     group by all
 
 ),

@@ -1,63 +1,91 @@
--- float value of an industry changes with a new month-end set of values, or when a stock changes industry
+-- Float value of an industry: of each of its stocks the newest value known. It changes with values that become known,
+-- and when a stock changes industry. Sums of decimals are exact, so that adding and taking away keeps them so.
 with sets as (
 
-    select trade_date, max(known_date) as known_date
+    select trade_date, min(known_date) as known_date
     from {{ ref('stg_stock__value') }}
     group by all
+
+),
+
+-- a value that is late is bridged by the one of the set before; the one two sets later ends it
+ends as (
+
+    select
+        trade_date,
+        coalesce(
+            min(known_date) over (order by trade_date rows between 2 following and unbounded following),
+            date '9999-12-31'
+        ) as ended_on
+    from sets
 
 ),
 
 periods as (
 
     select
-        trade_date,
-        known_date as valid_from,
-        coalesce(lead(known_date) over (order by known_date), date '9999-12-31') as valid_to
+        value.stock_code,
+        value.float_market_value_cny,
+        value.known_date as valid_from,
+        least(
+            ends.ended_on,
+            lead(value.known_date, 1, date '9999-12-31') over (partition by value.stock_code order by value.known_date)
+        ) as valid_to
     from (
 
-        {{ newest_known('(select *, 1 as market from sets)', 'market', 'trade_date') }}
+        {{ newest_known(ref('stg_stock__value'), 'stock_code', 'trade_date') }}
 
-    )
-
-),
-
-segments as (
-
-    select trade_date, valid_from as segment_start
-    from periods
-
-    union
-
-    select periods.trade_date, membership.changed_on as segment_start
-    from periods
-    inner join {{ membership_changes() }} as membership
-        on membership.changed_on > periods.valid_from and membership.changed_on < periods.valid_to
+    ) as value
+    inner join ends using (trade_date)
 
 ),
 
-valued as (
+stays as (
 
     select
-        segments.segment_start,
         membership.industry_code,
-        {{ exact_sum('value.float_market_value_cny') }} as float_market_value_cny
-    from segments
-    inner join {{ ref('stg_stock__value') }} as value using (trade_date)
+        periods.float_market_value_cny,
+        greatest(periods.valid_from, membership.in_date) as since,
+        least(periods.valid_to, membership.out_date) as until
+    from periods
     inner join {{ ref('stg_industry__membership') }} as membership
         on
-            value.stock_code = membership.stock_code
-            and segments.segment_start >= membership.in_date
-            and segments.segment_start < membership.out_date
+            periods.stock_code = membership.stock_code
+            and periods.valid_from < membership.out_date
+            and periods.valid_to > membership.in_date
+
+),
+
+changes as (
+
+    select industry_code, since as segment_start, 1 as stocks, float_market_value_cny
+    from stays
+
+    union all
+
+    select industry_code, until as segment_start, -1 as stocks, -float_market_value_cny as float_market_value_cny
+    from stays
+    where until < date '9999-12-31'
+
+),
+
+by_day as (
+
+    select
+        industry_code,
+        segment_start,
+        sum(stocks) as stocks,
+        {{ decimal_sum('float_market_value_cny') }} as float_market_value_cny
+    from changes
     group by all
 
 )
 
--- an industry without any valued stock has an empty row, so that its value of before does not live on
+-- an industry left without any valued stock has an empty row, so that its value of before does not live on
 select
-    segments.segment_start,
-    segments.trade_date as value_date,
-    industry.industry_code,
-    valued.float_market_value_cny
-from segments
-cross join {{ ref('stg_industry__info') }} as industry
-left join valued using (segment_start, industry_code)
+    segment_start,
+    industry_code,
+    case when sum(stocks) over so_far > 0 then cast(sum(float_market_value_cny) over so_far as double) end
+    as float_market_value_cny
+from by_day
+window so_far as (partition by industry_code order by segment_start)
