@@ -72,6 +72,7 @@ class Parameters(BaseModel):
     split_follow_tolerance: float = Field(gt=0, lt=1)
     split_adjusted_tolerance: float = Field(gt=0, lt=0.1)
     split_suspect_ratio: float = Field(gt=1)
+    share_limit_ratio: float = Field(gt=1)
     conservation_tolerance: float = Field(gt=0)
     short_file_ratio: float = Field(gt=0, lt=1)
     freshness_limit_sessions: int = Field(ge=0)

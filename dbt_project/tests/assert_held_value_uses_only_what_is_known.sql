@@ -22,7 +22,7 @@ known as (
         and share.known_date <= held.trade_date
         -- a jump of the shares without NAVs is known a session later, shares that did not follow a split never are
         and flow.known_date <= held.trade_date
-        and not flow.is_unfollowed
+        and not flow.is_doubted
         and case when held.is_nav then price.nav_known_date else price.market_known_date end <= held.trade_date
 
 )

@@ -55,6 +55,8 @@ JUMPY = "510014.SH"
 JUMPS = {SESSIONS[n]: by for n, by in ((5, 1.6), (10, 2.0), (14, 0.5), (20, 2.0), (21, 0.6), (39, 2.0))}
 JUMPS_WITHOUT_NAV = [SESSIONS[n] for n in (10, 14, 20, 39)]
 JUMP_WITHOUT_PRICE = SESSIONS[10]
+ABSURD, ABSURD_DAY = "510006.SH", SESSIONS[17]
+"""An ETF whose shares stand in another unit for a day."""
 WITH_BARS = ["510001.SH", "510006.SH", *list(SPLITS)[3:], JUMPY]
 WITHOUT_NAV = list(SPLITS)[5:]
 
@@ -111,6 +113,7 @@ def random_market(seed: int) -> dict[str, pd.DataFrame]:
             late = 1 if undisturbed or rng.random() > 0.08 else int(rng.integers(2, 5))
             if not hole:
                 seen = 0.0 if rng.random() < 0.05 and not undisturbed else outstanding
+                seen *= 100 if (code, day) == (ABSURD, ABSURD_DAY) else 1
                 shares.append((code, day, seen, morning_after(day, late)))
             nav_missing = rng.random() < 0.08 and not undisturbed
             nav_missing |= code in WITHOUT_NAV or (code == JUMPY and day in JUMPS_WITHOUT_NAV)

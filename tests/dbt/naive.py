@@ -147,6 +147,9 @@ class NaiveMarket:
         # the traded price may take a split a session after the shares: without NAVs it takes that long to tell
         waits = jump and not nav_pair
         unfollowed = factor != 1 and abs(math.log(growth / factor)) >= abs(math.log(growth))
+        unfollowed |= sessions <= limit and abs(math.log(growth / factor)) >= math.log(
+            self.parameters.share_limit_ratio
+        )
         if unfollowed or (factor == 1 and waits and (not close_pair or day == self.last_day)):
             own = "suspected"
         elif factor != 1:

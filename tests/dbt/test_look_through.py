@@ -127,8 +127,9 @@ def test_the_markets_hold_what_they_are_meant_to(first_market: tuple[Frames, Pat
                 count(*) FILTER (industry_code = 'CI005005' AND held_value_cny > 0 AND float_market_value_cny IS NULL)
             FROM industry_daily
         """).fetchall()[0]
-    # three pairs: a split and its late file twice, a jump without any price, one on the last day
-    assert (statuses["listed"], statuses["inferred"], statuses["suspected"]) == (3, 3, 6)
+    # four pairs: a split and its late file twice, an absurd day and the one after it, a jump without any price and one
+    # on the last day
+    assert (statuses["listed"], statuses["inferred"], statuses["suspected"]) == (3, 3, 8)
     assert early == 4
     assert before_its_first_stock > 20
     assert without_value > 5

@@ -42,10 +42,15 @@ measured as (
         observation.*,
         coalesce(split.split_factor, 1) as split_factor,
         split.is_inferred,
-        -- a split the shares did not follow: one of the two files is wrong or late
+        -- a split the shares did not follow, or more than any creation makes of them: a file is wrong or late
         coalesce(
             abs(ln(observation.share_ratio / split.split_factor)) >= abs(ln(observation.share_ratio)), false
-        ) as is_unfollowed,
+        )
+        or coalesce(
+            observation.interval_sessions <= {{ var('flow_interval_limit_sessions') }}
+            and abs(ln(observation.share_ratio / coalesce(split.split_factor, 1))) >= ln({{ var('share_limit_ratio') }}),
+            false
+        ) as is_doubted,
         unexplained.trade_date is not null as is_unexplained,
         disputed.trade_date is not null as is_nav_disputed,
         previously_disputed.trade_date is not null as is_previous_nav_disputed
@@ -66,7 +71,7 @@ judged as (
     select
         *,
         case
-            when is_unfollowed or is_unexplained then 'suspected'
+            when is_doubted or is_unexplained then 'suspected'
             when is_inferred then 'inferred'
             when not is_inferred then 'listed'
             when is_jump and not has_nav_pair and not has_market_pair then 'suspected'

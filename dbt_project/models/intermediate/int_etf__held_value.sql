@@ -29,7 +29,7 @@ price as (
 shares as (
 
     {{ newest_known(
-        "(select * from " ~ ref('int_etf__flow') ~ " where not is_unfollowed and " ~ since_in_use('trade_date') ~ ")",
+        "(select * from " ~ ref('int_etf__flow') ~ " where not is_doubted and " ~ since_in_use('trade_date') ~ ")",
         'etf_code', 'trade_date'
     ) }}
 

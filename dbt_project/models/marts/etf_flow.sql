@@ -67,12 +67,12 @@ select
     placed.shares,
     placed.unit_nav,
     placed.close,
-    -- a split between the NAV and the shares is in one of them only
-    placed.shares * sized.unit_nav * coalesce(at_nav.cumulative_factor, 1) / coalesce(at_share.cumulative_factor, 1)
-    as aum_cny,
+    -- shares in doubt make no size; a split between the NAV and the shares is in one of them only
+    case when not coalesce(flow.is_doubted, false) then placed.shares end
+    * sized.unit_nav * coalesce(at_nav.cumulative_factor, 1) / coalesce(at_share.cumulative_factor, 1) as aum_cny,
     sized.nav_date,
     disputed.trade_date is not null as is_nav_disputed,
-    placed.shares * placed.close as circulating_value_cny,
+    case when not coalesce(flow.is_doubted, false) then placed.shares end * placed.close as circulating_value_cny,
     flow.net_creation_cny,
     flow.net_subscription_cny,
     flow.previous_date as previous_observation_date,
