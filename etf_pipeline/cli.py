@@ -1,10 +1,8 @@
 """Command line: `etf-pipeline run`, `holdings`, `estimate`, `doctor`, `ui` …: thin verbs over the same assets."""
 
-import atexit
 import contextlib
 import errno
 import os
-import sys
 import time
 from datetime import date, datetime
 from pathlib import Path
@@ -17,12 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from etf_pipeline import web
-from etf_pipeline.assets import beside
-from etf_pipeline.checks import suites
 from etf_pipeline.core.calendar import SHANGHAI
-from etf_pipeline.resources import dbt
+from etf_pipeline.resources import workers
 from etf_pipeline.resources.lake import Lake
-from etf_pipeline.resources.memory import give_back_freed_memory, keep_freed_memory
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.resources.remembered import remember, remembered
 from etf_pipeline.resources.storage import DamagedFile, LakeError
@@ -221,14 +216,13 @@ def _of_same(before: Deployment | None, deployment: Deployment) -> bool:
 
 
 def _run_and_publish(deployment: Deployment, research: bool) -> None:
-    keep_freed_memory()
-    with _clear_errors(), suites.started_early(), dbt.started_early(), _research_started_early(research):
+    workers.start()
+    with _clear_errors():
         began = time.monotonic()
         pipeline = Pipeline(deployment)
         parameters = pipeline.parameters
         with console.status(f"Checking the data of source {deployment.source} …"):
             notes = pipeline.source_notes
-        give_back_freed_memory()
         first, last = pipeline.span
         console.print(f"Source {pipeline.source.label}, {first} … {last}, settings {parameters.hash}")
         for dataset, note in notes.items():
@@ -239,10 +233,6 @@ def _run_and_publish(deployment: Deployment, research: bool) -> None:
         show_coverage(pipeline.lake)
         show_holdings(pipeline.lake, None)
         console.print(f"Results: {pipeline.lake.catalogue} (DuckDB), after {time.monotonic() - began:.0f} s")
-
-
-def _research_started_early(research: bool) -> contextlib.AbstractContextManager[None]:
-    return beside.started_early() if research else contextlib.nullcontext()
 
 
 def _run_as_of(folder: Path, as_of: datetime, wanted: Deployment, research: bool) -> None:
@@ -311,7 +301,8 @@ def scenarios(lake: LakeDir = Path("lake")) -> None:
 @app.command()
 def check(lake: LakeDir = Path("lake")) -> None:
     """Run every data-quality check on what the lake holds; exit code 1 if one fails that blocks."""
-    with _clear_errors(), suites.started_early(), dbt.started_early():
+    workers.start()
+    with _clear_errors():
         deployment = Deployment.model_validate({**remembered(lake), "lake": _existing(lake).root})
         if not execute(Pipeline(deployment), "checks"):
             raise typer.Exit(1)
@@ -488,12 +479,4 @@ def ui(
 def main() -> None:
     """Entry point of the `etf-pipeline` command."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    try:
-        app()
-    except SystemExit as ended:
-        # Python would search all it holds for cycles, three times, before it lets go: more than a second after a run
-        atexit._run_exitfuncs()
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(ended.code if isinstance(ended.code, int) else ended.code is not None)
+    app()

@@ -24,7 +24,7 @@ from etf_pipeline.contract import Dataset, load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_between, sessions_left
 from etf_pipeline.notify import VARIABLE, Message, Notifier
 from etf_pipeline.resources.lake import Lake, view_name
-from etf_pipeline.resources.storage import advice, damage, open_table, read_table, set_aside
+from etf_pipeline.resources.storage import advice, damage, is_held, open_table, read_table, set_aside
 from etf_pipeline.settings import Parameters
 from etf_pipeline.sources.responses import SUFFIX, is_damaged
 
@@ -151,7 +151,7 @@ def warehouse(lake: Lake, *, fix: bool) -> Iterator[Finding]:
             for (name,) in names:
                 connection.table(name).aggregate("bit_xor(hash(COLUMNS(*)))").fetchall()
     except duckdb.Error as error:
-        if "lock" in str(error):
+        if is_held(error):
             yield Finding("note", "warehouse", "a run is at work on it")
             return
         if fix:

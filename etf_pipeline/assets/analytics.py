@@ -13,7 +13,6 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.assets.beside import Resampled, bootstrap_bands
 from etf_pipeline.assets.factors import (
     active_weights,
     factor_inputs,
@@ -28,6 +27,7 @@ from etf_pipeline.core.calendar import rebalance_dates, sessions_between
 from etf_pipeline.core.composite import quintiles
 from etf_pipeline.core.evidence import (
     annual_excess,
+    bootstrap_band,
     deflated_probability,
     ic_summary,
     mean_correlation,
@@ -39,6 +39,7 @@ from etf_pipeline.core.performance import FULL, performance
 from etf_pipeline.core.portfolio import top_weights
 from etf_pipeline.core.regime import style_regime as regime_of
 from etf_pipeline.core.sensitivity import Cell, cell_results, construction_cells
+from etf_pipeline.resources import workers
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Parameters
 from etf_pipeline.tables import (
@@ -461,8 +462,19 @@ def luck(pipeline: dg.ResourceParam[Pipeline]) -> Iterator[dg.MaterializeResult]
         own = own[own["signal_date"].between(first, last)]
         if len(own):
             owns[portfolio, execution, span] = own
-    asked = [_resampled(own, sessions, p) for own in owns.values()]
-    bands = bootstrap_bands.begin(asked)
+    periods_per_year = {key: _periods_per_year(own, sessions, p) for key, own in owns.items()}
+    bands = {
+        key: workers.begin(
+            bootstrap_band,
+            own["period_return"],
+            own["benchmark_return"],
+            p.bootstrap_draws,
+            p.bootstrap_block_periods,
+            p.random_seed,
+            periods_per_year[key],
+        )
+        for key, own in owns.items()
+    }
     p_values = {}
     for execution, periods in history.periods.items():
         returns = (periods.period_growth - 1)[periods.held_until > periods.bought_at]
@@ -471,13 +483,14 @@ def luck(pipeline: dg.ResourceParam[Pipeline]) -> Iterator[dg.MaterializeResult]
             picks = {name: history.weights[name].reindex(in_span.index).gt(0) for name in history.portfolios}
             p_values[execution, span] = random_picks_p_values(in_span, picks, p.permutation_draws, p.random_seed)
     rows = []
-    for (key, own), one, (low, high) in zip(owns.items(), asked, bands.result(), strict=True):
+    for key, own in owns.items():
         portfolio, execution, span = key
+        low, high = bands[key].result()
         row = {
             "portfolio": portfolio,
             "execution": execution,
             "span": span,
-            "annual_excess": annual_excess(one.returns, one.benchmark_returns, one.periods_per_year),
+            "annual_excess": annual_excess(own["period_return"], own["benchmark_return"], periods_per_year[key]),
             "excess_low": low,
             "excess_high": high,
             "p_value": p_values[execution, span][portfolio],
@@ -487,16 +500,9 @@ def luck(pipeline: dg.ResourceParam[Pipeline]) -> Iterator[dg.MaterializeResult]
     yield from _published(pipeline, {LUCK_TEST: [pd.DataFrame(rows)] if rows else []})
 
 
-def _resampled(own: pd.DataFrame, sessions: pd.DatetimeIndex, p: Parameters) -> Resampled:
+def _periods_per_year(own: pd.DataFrame, sessions: pd.DatetimeIndex, p: Parameters) -> float:
     length = sessions.searchsorted(own["held_until"]) - sessions.searchsorted(own["bought_at"])
-    return Resampled(
-        own["period_return"],
-        own["benchmark_return"],
-        p.bootstrap_draws,
-        p.bootstrap_block_periods,
-        p.random_seed,
-        p.sessions_per_year / length.mean(),
-    )
+    return p.sessions_per_year / length.mean()
 
 
 def _excess_of(excess: pd.Series, trials: np.ndarray) -> dict[str, float]:

@@ -4,7 +4,7 @@ import base64
 
 import dagster as dg
 
-from etf_pipeline.assets.beside import Workbook, report_workbook
+from etf_pipeline.resources import workers
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.resources.storage import atomic_path
 from etf_pipeline.tables import ANALYTICS_TABLES
@@ -29,11 +29,11 @@ def report(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     Both lie in the lake's folder `reports`. The key charts are shown here as well.
     """
     # imported here: charts and spreadsheets take a second that every start of Dagster would pay
-    from etf_pipeline.reports import THUMBNAILS, read_report_data, render_html, thumbnail
+    from etf_pipeline.reports import THUMBNAILS, read_report_data, render_html, thumbnail, write_workbook
 
     folder = pipeline.lake.root / "reports"
     html, excel = folder / "report.html", folder / "report.xlsx"
-    written = report_workbook.begin(Workbook(excel, pipeline.lake, pipeline.parameters))
+    written = workers.begin(write_workbook, excel, pipeline.lake, pipeline.parameters)
     data = read_report_data(pipeline.lake, pipeline.parameters)
     with atomic_path(html) as temporary:
         temporary.write_text(render_html(data, pipeline.parameters.report_language), encoding="utf-8")

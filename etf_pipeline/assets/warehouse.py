@@ -24,7 +24,7 @@ from etf_pipeline.resources.dbt import DbtCommand, NodeResult, load_manifest
 from etf_pipeline.resources.increment import Window
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
-from etf_pipeline.resources.storage import damage, exclusive_lock
+from etf_pipeline.resources.storage import damage, exclusive_lock, is_held
 
 SQL_UNIT_TESTS = "sql_unit_tests"
 _CORRUPT = ("Corrupt database file", "Could not read enough bytes from file")
@@ -212,7 +212,7 @@ def _open(lake: Lake) -> duckdb.DuckDBPyConnection:
     try:
         return _connect_when_free(lake.warehouse)
     except duckdb.Error as error:
-        if "lock" in str(error):
+        if is_held(error):
             raise
         lake.remove_warehouse()
         return duckdb.connect(lake.warehouse)
@@ -229,7 +229,7 @@ def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:
         try:
             return duckdb.connect(path)
         except duckdb.IOException as error:
-            if "lock" not in str(error) or time.monotonic() > deadline:
+            if not is_held(error) or time.monotonic() > deadline:
                 raise
             time.sleep(1)
 

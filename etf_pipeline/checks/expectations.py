@@ -19,6 +19,7 @@ from etf_pipeline.checks import suites
 from etf_pipeline.checks.passed import Passed
 from etf_pipeline.checks.verdict import ERROR, WARN, markdown
 from etf_pipeline.contract import Dataset, load_contract
+from etf_pipeline.resources import workers
 from etf_pipeline.resources.digests import digest_of
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
@@ -68,11 +69,11 @@ def expectation_checks() -> list[dg.AssetChecksDefinition]:
 
 def begin(lake: Lake, dataset: Dataset) -> None:
     """Have what was just ingested judged while other data are, if that holds nothing up."""
-    if suites.is_started_early():
+    if workers.are_started():
         _Stored(dataset, lake, _rules_digest()).begin()
 
 
-_begun: dict[tuple[tuple[Path, str], ...], list[Future[list[suites.Judgement]]]] = {}
+_begun: dict[tuple[tuple[Path, str], ...], list[Future[suites.Judgement]]] = {}
 """Judgements that were begun and nobody asked for yet, by files with their digests."""
 
 
@@ -117,13 +118,13 @@ class _Stored:
         """Have the changed files judged, unless these very files are already."""
         if self._key and self._key not in _begun:
             parts = _of_few_rows(self.changed)
-            _begun[self._key] = [suites.begin(self._lake, self._dataset, files) for files in parts]
+            _begun[self._key] = [workers.begin(suites.judge, self._dataset, self._lake, files) for files in parts]
 
     def _judgement(self) -> suites.Judgement:
-        judgements = [part.result()[0] for part in _begun.pop(self._key)]
+        judgements = [part.result() for part in _begun.pop(self._key)]
         if len(judgements) > 1 and any(judgement.failed for judgement in judgements):
             # what is told is told of all files together
-            return suites.begin(self._lake, self._dataset, self.changed).result()[0]
+            return suites.judge(self._dataset, self._lake, self.changed)
         return judgements[0]
 
     def result(self) -> dg.AssetCheckResult:

@@ -7,10 +7,7 @@ or bound of a dataset (`contract.yaml`), or Dagster (`expectations.py`).
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays, load_contract
+from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, KnownFrom, SetSum, Stays
 from etf_pipeline.core.calendar import SHANGHAI
-from etf_pipeline.resources.early import Early
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
 from etf_pipeline.sources.units import unit_faults
@@ -48,31 +44,8 @@ class Judgement:
     """Of each that failed: column and rule, and the first unexpected rows."""
 
 
-def started_early() -> AbstractContextManager[None]:
-    """Let processes of their own import Great Expectations, which takes seconds, for what is begun in the block."""
-    return _judging.started()
-
-
-def is_started_early() -> bool:
-    """Whether there are such processes, so that to judge something meanwhile holds nothing up."""
-    return _judging.is_started
-
-
-def begin(lake: Lake, dataset: Dataset, files: Sequence[Path]) -> Future[list[Judgement]]:
-    """Begin to judge these raw files of a dataset together; no rule spans two of them. One judgement will be there."""
-    return _judging.begin((lake.root, dataset.name, files))
-
-
-_Asked = tuple[Path, str, Sequence[Path]]
-"""Root of a lake, a dataset, and raw files of it."""
-
-
-def _judgement(asked: _Asked) -> Iterator[Judgement]:
-    root, name, files = asked
-    yield _judge(load_contract()[name], Lake(root), files)
-
-
-def _judge(dataset: Dataset, lake: Lake, files: Sequence[Path]) -> Judgement:
+def judge(dataset: Dataset, lake: Lake, files: Sequence[Path]) -> Judgement:
+    """Judge these raw files of a dataset together; no rule spans two of them."""
     frame = lake.read_raw(dataset, files=files)
     results = _validate(dataset, frame)
     failed = [result for result in results if not result.success]
@@ -91,19 +64,10 @@ def _context() -> "EphemeralDataContext":
     return context
 
 
-_judging: Early[_Asked, Judgement] = Early(_context, _judgement, at_once=2)
-
-_of_thread = threading.local()
-_one_at_a_time = threading.Lock()
-
-
+@cache
 def _batch_definition() -> "BatchDefinition":
-    """This thread's own: a data source holds the one frame it judges."""
-    if not hasattr(_of_thread, "batch_definition"):
-        with _one_at_a_time:
-            source = _context().data_sources.add_or_update_pandas(threading.current_thread().name)
-            _of_thread.batch_definition = source.add_dataframe_asset("raw").add_batch_definition_whole_dataframe("all")
-    return _of_thread.batch_definition
+    source = _context().data_sources.add_pandas("lake")
+    return source.add_dataframe_asset("raw").add_batch_definition_whole_dataframe("all")
 
 
 def _validate(dataset: Dataset, frame: pd.DataFrame) -> list["ExpectationValidationResult"]:

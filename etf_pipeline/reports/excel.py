@@ -17,9 +17,11 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from etf_pipeline.reports.charts import weekly
-from etf_pipeline.reports.data import ReportData
+from etf_pipeline.reports.data import ReportData, read_report_data
 from etf_pipeline.resources.dbt import PROJECT_DIR
-from etf_pipeline.settings import describe_parameters
+from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.storage import atomic_path
+from etf_pipeline.settings import Parameters, describe_parameters
 from etf_pipeline.tables import (
     ANALYTICS_TABLES,
     FACTOR_SCORES,
@@ -39,6 +41,12 @@ _PERCENT = (
 _NOT_PERCENT = ("information_ratio",)
 _ON_FRONT = ["source", "settings_hash"]  # the same in every row
 _THINNED = ("backtest_daily", "factor_group_daily", "market_flow")
+
+
+def write_workbook(path: Path, lake: Lake, parameters: Parameters) -> None:
+    """Write the workbook of what the lake holds, whole or not at all."""
+    with atomic_path(path) as temporary:
+        write_excel(read_report_data(lake, parameters), temporary)
 
 
 def write_excel(data: ReportData, path: Path) -> None:

@@ -1,8 +1,7 @@
 """The dbt project as the pipeline runs it: where it lies, its manifest, its variables, and its commands.
 
 dbt runs by its Python interface, on the manifest that is parsed once for all lakes: its command line would import for
-three seconds, and parse the project for two more. It runs in a process that was started early, or in this one; it
-allows one command at a time in a process.
+three seconds, and parse the project for two more. It allows one command at a time in a process.
 """
 
 import contextlib
@@ -14,14 +13,12 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from platformdirs import user_cache_path
 
 from etf_pipeline.resources.digests import digest_of
-from etf_pipeline.resources.early import Early
 from etf_pipeline.resources.increment import Window
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
@@ -66,11 +63,6 @@ _Told = dict[str, Any] | str | NodeResult
 """What a command tells: an event as a dictionary, a line for people, or, at its end, what became of a node."""
 
 
-def started_early() -> AbstractContextManager[None]:
-    """Let a process of its own import dbt and read the manifest for the commands within the block."""
-    return _commands.started()
-
-
 class DbtCommand:
     """One dbt command on a lake's warehouse. No connection to that file may be open.
 
@@ -98,7 +90,7 @@ class DbtCommand:
         # imported here: it takes seconds
         from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-        with contextlib.closing(_commands.call(self._arguments)) as told:
+        with contextlib.closing(_run(self._arguments)) as told:
             for one in told:
                 match one:
                     case str():
@@ -162,9 +154,8 @@ def _invoke(arguments: list[str], tell: Callable[[_Told], None]) -> None:
         if message.info.name in _SHOWN:
             tell(msg_to_dict(message))
 
-    manifest = _ready.pop() if _ready else _parsed_manifest()
     try:
-        done = dbtRunner(manifest, [callback]).invoke([*arguments, *_PLACE])
+        done = dbtRunner(_parsed_manifest(), [callback]).invoke([*arguments, *_PLACE])
     finally:
         # dbt keeps the file open for its next command
         DuckDBConnectionManager.close_all_connections()
@@ -172,21 +163,6 @@ def _invoke(arguments: list[str], tell: Callable[[_Told], None]) -> None:
         raise DbtError(str(done.exception)) from done.exception
     for result in done.result:
         tell(NodeResult(result.node.unique_id, str(result.status), result.message or "", result.execution_time))
-
-
-_ready: list[Any] = []
-
-
-def _prepare() -> None:
-    from dbt.cli.main import dbtRunner
-
-    # the least of its commands, for what dbt makes for its first one and keeps
-    dbtRunner().invoke(["debug", "--log-level", "none", *_PLACE, *_written_to(_cache())])
-    # a command works on its manifest, so that the next one needs another
-    _ready.append(_parsed_manifest())
-
-
-_commands: Early[list[str], _Told] = Early(_prepare, _run)
 
 
 def _cancel() -> None:

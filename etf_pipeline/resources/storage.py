@@ -242,3 +242,8 @@ def kept_json(path: Path) -> dict[str, Any]:
 
 def _json_digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def is_held(error: Exception) -> bool:
+    """Whether DuckDB could not open a file because another process has it open; of a damaged one it says "block"."""
+    return "lock on file" in str(error)

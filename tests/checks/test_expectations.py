@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from datetime import date
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from etf_pipeline.assets.raw import raw_assets
 from etf_pipeline.checks import expectations, suites
 from etf_pipeline.checks.expectations import expectation_checks
 from etf_pipeline.contract import load_contract
+from etf_pipeline.resources import workers
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.resources.storage import write_table
 from etf_pipeline.settings import Deployment
@@ -225,6 +227,12 @@ def test_what_passed_is_not_judged_again_until_it_changes(
     assert _changed(by_dataset(pipeline, "etf_share"), "etf_share") == len(pipeline.lake.raw_files(dataset))
 
 
+def _at_once(work: Callable[..., suites.Judgement], *arguments: object) -> Future[suites.Judgement]:
+    done: Future[suites.Judgement] = Future()
+    done.set_result(work(*arguments))
+    return done
+
+
 def test_in_parts_the_same_is_told_as_together(
     lake_copy: Callable[[], Pipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +255,7 @@ def test_in_parts_the_same_is_told_as_together(
     monkeypatch.setattr(
         suites, "_validate", lambda dataset, frame, known=suites._validate: judged.append(1) or known(dataset, frame)
     )
+    monkeypatch.setattr(workers, "begin", _at_once)
     assert told() == together
     # each file by itself, and those of the dataset with failures once more
     assert len(judged) == 2 + 2 + 1

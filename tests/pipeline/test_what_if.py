@@ -67,8 +67,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Pipeline, str]]:
         return False
 
     monkeypatch.setattr(cli, "execute", execute)
-    monkeypatch.setattr(cli.suites, "started_early", cli.contextlib.nullcontext)
-    monkeypatch.setattr(cli.dbt, "started_early", cli.contextlib.nullcontext)
+    monkeypatch.setattr(cli.workers, "start", lambda: None)
     return begun
 
 

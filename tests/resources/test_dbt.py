@@ -1,8 +1,6 @@
 """A dbt command: what it tells, here and from a process of its own, and that breaking it off leaves nothing behind."""
 
-import sys
 import threading
-from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 import duckdb
@@ -11,11 +9,10 @@ import pytest
 from dbt.adapters.contracts.connection import Connection
 from dbt.adapters.duckdb.environments.local import LocalEnvironment
 
-from etf_pipeline.resources.dbt import DbtCommand, DbtError, started_early
+from etf_pipeline.resources.dbt import DbtCommand, DbtError
 from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.settings import Deployment
 from tests.dbt.warehouse import open_warehouse, write_frames
-from tests.processes import told_by_a_process
 from tests.sources.folder import valid_frames
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt")]
@@ -82,27 +79,3 @@ def test_a_model_that_fails_is_told_with_its_reason(pipeline: Pipeline) -> None:
 def test_a_command_that_cannot_run_says_why(pipeline: Pipeline) -> None:
     with pytest.raises(DbtError, match="No such option"):
         DbtCommand(pipeline, "run", "--no-such-option").run()
-
-
-def _by_a_process_started_early(lake: Path, tell: Pipe) -> None:
-    pipeline = Pipeline(Deployment(lake=lake))
-    with started_early():
-        events = DbtCommand(pipeline, "run", *SELECTED).events()
-        next(events)
-        events.close()
-    with duckdb.connect(pipeline.lake.warehouse) as connection:
-        connection.execute("drop view raw.etf_share")
-    with started_early():
-        dbt = DbtCommand(pipeline, "run", *SELECTED)
-        told = [event.raw_event["data"]["node_info"]["unique_id"] for event in dbt.events()]
-    tell.send((told, dbt.results, "dbt.cli.main" in sys.modules))
-
-
-def test_a_process_of_its_own_tells_the_same(pipeline: Pipeline, capfd: pytest.CaptureFixture[str]) -> None:
-    told, results, was_imported = told_by_a_process(_by_a_process_started_early, pipeline.lake.root)
-    statuses = {node.unique_id.rpartition(".")[2]: node.status for node in results}
-    assert statuses.pop("stg_etf__share") == "error"
-    assert set(statuses.values()) == {"success"}
-    assert {name.rpartition(".")[2] for name in told} >= set(statuses)
-    assert not was_imported
-    assert "OK created sql" in capfd.readouterr().out
