@@ -1,11 +1,11 @@
-"""A folder of Parquet, CSV or Excel files as a source, one file (or folder of parts) per dataset.
+"""A folder of Parquet, CSV, Excel or JSON files as a source, one file (or folder of parts) per dataset.
 
 Here: finding, decoding and renaming files, and what can only be judged by looking at several of them. Not here: the
 rules of a single dataset (`canonical.py`).
 
-`etf_share` is read from `etf_share.parquet`, `.csv`, `.csv.gz`, `.xlsx`, `.xls`, or from all such files in the folder
-`etf_share/`. Upper and lower case of these names are the same. What lies in the folder and is not read is named in the
-notes; a mapping that is not read, such as `mapping.yml`, is refused.
+`etf_share` is read from `etf_share.parquet`, `.csv`, `.csv.gz`, `.xlsx`, `.xls`, `.json`, or from all such files in the
+folder `etf_share/`. Upper and lower case of these names are the same. What lies in the folder and is not read is named
+in the notes; a mapping that is not read, such as `mapping.yml`, is refused.
 An optional `mapping.yaml` beside them adapts files that use other names or units, per dataset:
 
     etf_share:
@@ -16,10 +16,15 @@ An optional `mapping.yaml` beside them adapts files that use other names or unit
       header_row: 3                         # of an Excel file; else the first
       units: {shares: 10000}                # our column: factor that turns theirs into ours
       constants: {scheme: sw}               # our column: one value for all rows
+      values: {asset_scope: {股票型: aShareStockEtf}}  # our column: their word: our word
+      exchange: 交易所                        # column with the exchange of bare codes, or one exchange for all
+      day_in_name: true                     # the day stands in the file's name: 20260930, 2026-09-30 or 202609
+      key_column: code                      # of a JSON object of objects: their name for its keys
 
-In a CSV or Excel file, spaces around cells and column names do not count, words such as -- or N/A are missing values,
-and empty rows at the end are no rows. Numbers with thousands separators or per cent signs are refused. In an Excel file
-a number in a column of days is a day as Excel counts them, unless it is a day written YYYYMMDD.
+docs/files.md shows what these are for. In a CSV or Excel file, spaces around cells and column names do not count, words
+such as -- or N/A are missing values, and empty rows at the end are no rows. Numbers with thousands separators or per
+cent signs are refused. In an Excel file a number in a column of days is a day as Excel counts them, unless it is a day
+written YYYYMMDD.
 
 Weight sets with a wrong sum are refused when an ETF in `etf_info` tracks the index. Where none does, no result can
 depend on the set: it is left out and named in the notes, so that one broken set nobody uses does not stop the rest.
@@ -29,6 +34,8 @@ import csv
 import difflib
 import gzip
 import io
+import json
+import re
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -47,9 +54,10 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import xlrd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
+from etf_pipeline.core.calendar import sessions_between
 from etf_pipeline.resources.digests import file_digest
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
 from etf_pipeline.sources.canonical import (
@@ -64,9 +72,9 @@ from etf_pipeline.sources.canonical import (
 )
 from etf_pipeline.sources.examined import Facts, FactsFile, Part, are_apart, rules_digest
 from etf_pipeline.sources.units import NEIGHBOUR_DAYS
-from etf_pipeline.sources.vocabulary import normalised_codes
+from etf_pipeline.sources.vocabulary import EXCHANGES, INDEX_COLUMN, exchange_suffix, normalised_codes
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz", ".xlsx", ".xls")
+SUFFIXES = (".parquet", ".csv", ".csv.gz", ".xlsx", ".xls", ".json")
 MAPPING_FILE = "mapping.yaml"
 _MAPPING_SUFFIXES = (".yaml", ".yml")
 _CALENDAR = "trading_calendar"
@@ -100,8 +108,13 @@ Days = tuple[date, date]
 """First and last of some days."""
 
 
+def _one_line(name: str) -> str:
+    """A column's name without line breaks and spaces in a row."""
+    return " ".join(name.split())
+
+
 class FileMapping(BaseModel):
-    """How one dataset's file differs from the contract: its name, encoding, column names, units, constant columns."""
+    """How one dataset's file differs from the contract: its name, encoding, column names, units, words, codes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,11 +122,15 @@ class FileMapping(BaseModel):
     encoding: Literal["utf-8", "gbk", "gb18030"] = "utf-8"
     sheet: str | None = None
     header_row: Annotated[int, Field(ge=1)] = 1
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[Annotated[str, AfterValidator(_one_line)], str] = Field(default_factory=dict)
     units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     constants: dict[str, Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | float | date] = Field(
         default_factory=dict
     )
+    values: dict[str, dict[str, str]] = Field(default_factory=dict)
+    exchange: str | None = None
+    day_in_name: bool = False
+    key_column: str | None = None
 
 
 @dataclass
@@ -607,7 +624,8 @@ def _dataset_mapping(name: str, entry: Any, contract: Mapping[str, Dataset], whe
         raise SourceError(f"{where}: {name}: {problems}.") from error
     known = contract[name].columns
     targets = [*mapping.columns.values(), *mapping.constants]
-    unknown = sorted({c for c in (*targets, *mapping.units) if c not in known and c != AVAILABLE_AT})
+    named = (*targets, *mapping.units, *mapping.values)
+    unknown = sorted({c for c in named if c not in known and c != AVAILABLE_AT})
     if unknown:
         raise SourceError(f"{where}: {name}: unknown column {', '.join(unknown)}. Columns: {', '.join(known)}.")
     if len(set(targets)) < len(targets):
@@ -615,6 +633,10 @@ def _dataset_mapping(name: str, entry: Any, contract: Mapping[str, Dataset], whe
     texts = sorted(c for c in mapping.units if c == AVAILABLE_AT or known[c].type != "number")
     if texts:
         raise SourceError(f"{where}: {name}: a unit factor for {', '.join(texts)}, which is not a number.")
+    if mapping.day_in_name and contract[name].date_column is None:
+        raise SourceError(f"{where}: {name}: day_in_name for rows that have no day.")
+    if mapping.exchange and _code_column(contract[name]) is None:
+        raise SourceError(f"{where}: {name}: exchange for rows that have no code of a fund or stock.")
     return mapping
 
 
@@ -631,11 +653,87 @@ def _mapping_notes(mapping: FileMapping) -> list[str]:
     notes = [f"{theirs} read as {ours}" for theirs, ours in mapping.columns.items()]
     notes += [f"{column} multiplied by {factor:g}" for column, factor in mapping.units.items()]
     notes += [f"{column} set to {value}" for column, value in mapping.constants.items()]
+    notes += [f"{len(words)} words of {column} translated" for column, words in mapping.values.items()]
+    notes += [f"exchange of bare codes: {mapping.exchange}"] if mapping.exchange else []
+    notes += ["days from the names of files"] if mapping.day_in_name else []
     return [f"{MAPPING_FILE}: {', '.join(notes)}"] if notes else []
 
 
-def _with_mapping(frame: pd.DataFrame, where: str, mapping: FileMapping) -> pd.DataFrame:
-    """The frame with unit factors and constant columns applied."""
+def _code_column(dataset: Dataset) -> str | None:
+    """The column whose bare codes an exchange completes: that of stocks, else that of ETFs or funds."""
+    codes = [c.name for c in dataset.columns.values() if c.type == "code" and c.name != INDEX_COLUMN]
+    return "stock_code" if "stock_code" in codes else next((c for c in dataset.key if c in codes), None)
+
+
+def _with_exchange(frame: pd.DataFrame, where: str, dataset: Dataset, exchange: str) -> pd.DataFrame:
+    """The frame with the suffix of an exchange on bare codes; the column that names it is used up.
+
+    Raises:
+        SourceError: there is no such column, or it has a word that is no exchange.
+    """
+    code = str(_code_column(dataset))
+    if code not in frame:
+        return frame  # told when the columns are looked at
+    codes = frame[code].astype(object).map(_cell_text, na_action="ignore")
+    if exchange_suffix(exchange):
+        return frame.assign(**{code: normalised_codes(codes, code, exchange)})
+    if exchange not in frame:
+        raise SourceError(
+            f"{where}: `exchange` in {MAPPING_FILE} is neither a column of the file nor the name of an exchange: "
+            f"{exchange}. Columns: {', '.join(map(str, frame.columns))}; exchanges: {', '.join(EXCHANGES)}."
+        )
+    names = frame[exchange].astype(object)
+    odd = frame.index[names.notna() & names.map(exchange_suffix).isna()]
+    if len(odd):
+        raise SourceError(
+            f"{where}: `{exchange}` names no exchange in {len(odd)} row{"s" if len(odd) > 1 else ""}: row {_row_text(odd[0])} "
+            f"({names[odd[0]]}). Known are {', '.join(word for words in EXCHANGES.values() for word in words)}."
+        )
+    return frame.assign(**{code: normalised_codes(codes, code, names)}).drop(columns=exchange)
+
+
+def _row_text(place: Any) -> str:
+    return " ".join(map(str, place)) if isinstance(place, tuple) else str(place)
+
+
+_DAY_IN_NAME = re.compile(r"(?<!\d)(20\d{2}|19\d{2})[-_.年]?(\d{2})(?:[-_.月]?(\d{2}))?(?!\d)")
+
+
+def _named_day(path: Path, where: str) -> pd.Timestamp:
+    """The day in a file's name; of a month alone its last session.
+
+    Raises:
+        SourceError: the name holds none, or several.
+    """
+    found = set(_DAY_IN_NAME.findall(path.name))
+    with suppress(ValueError):
+        if len(found) == 1:
+            year, month, day = next(iter(found))
+            if day:
+                return pd.Timestamp(f"{year}-{month}-{day}")
+            first = pd.Timestamp(f"{year}-{month}-01")
+            return sessions_between(first.date(), (first + pd.offsets.MonthEnd()).date())[-1]
+    raise SourceError(
+        f"{where}: the name of {path.name} should hold one day, such as 20260930, 2026-09-30 or 202609, "
+        f"since {MAPPING_FILE} says day_in_name."
+    )
+
+
+def _with_mapping(
+    frame: pd.DataFrame, path: Path, where: str, dataset: Dataset, mapping: FileMapping, is_whole: bool
+) -> pd.DataFrame:
+    """The frame with days, words, codes, unit factors and constant columns of the mapping; codes if it is whole."""
+    day = str(dataset.date_column)
+    if mapping.day_in_name:
+        if day in frame:
+            raise SourceError(f"{where}: has a column {day}, which {MAPPING_FILE} takes from the name. Keep one.")
+        frame = frame.assign(**{day: _named_day(path, where)})
+    for column, words in mapping.values.items():
+        if column in frame:
+            theirs = frame[column].astype(object)
+            frame = frame.assign(**{column: theirs.map(lambda word, words=words: words.get(str(word).strip(), word))})
+    if mapping.exchange and is_whole:
+        frame = _with_exchange(frame, where, dataset, mapping.exchange)
     clash = [c for c in mapping.constants if c in frame]
     if clash:
         raise SourceError(
@@ -675,12 +773,14 @@ def _read(
     else:
         if is_parquet:
             table = _read_parquet(path, where, wanted)
+        elif path.suffix.lower() == ".json":
+            table = _read_json(path, where, wanted, mapping)
         elif path.suffix.lower() in _EXCEL_SUFFIXES:
             dates = {theirs.get(c.name, c.name) for c in dataset.columns.values() if c.type == "date"}
             table = _read_excel(path, where, wanted, mapping, dates)
         else:
             table = _read_csv(path, where, wanted, mapping.encoding)
-        table = table.rename_columns([name.strip() for name in table.column_names])
+        table = table.rename_columns([_one_line(name) for name in table.column_names])
         rows = np.arange(len(table))
         if days and day_column in table.column_names:
             rows = _rows_of_days(table, day_column, days)
@@ -695,7 +795,8 @@ def _read(
         raise SourceError(f"{where}: more than one column {', '.join(double)}. Keep one.")
     frame = table.rename_columns(names).to_pandas(date_as_object=False, ignore_metadata=True)
     frame.index = pd.Index(rows + 1)
-    return _with_mapping(frame if is_parquet else _parsed(frame, dataset), where, mapping)
+    frame = frame if is_parquet else _parsed(frame, dataset)
+    return _with_mapping(frame, path, where, dataset, mapping, only is None)
 
 
 def _rows_of_days(table: pa.Table, column: str, days: Days) -> np.ndarray:
@@ -745,7 +846,7 @@ def _read_csv(path: Path, where: str, columns: list[str] | None, encoding: str) 
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{where}: not readable ({error}). Export or copy it again.") from error
     header = next(csv.reader(io.StringIO(text)), [])
-    names = [name.strip() for name in header]
+    names = [_one_line(name) for name in header]
     is_padded = names != header
     try:
         table = pacsv.read_csv(
@@ -792,12 +893,40 @@ def _read_excel(
     epoch = pd.Timestamp(1904, 1, 1) if is_1904 else pd.Timestamp(1899, 12, 30)
     held = {}
     for position, name in header.iloc[0].items():
-        text = _cell_text(name)
+        text = _one_line(_cell_text(name))
         if text and (columns is None or text in columns):
             day_from = epoch if text in dates else None
             held[position] = (text, pa.array([_cell_text(c, day_from) or None for c in rows[position]], pa.string()))
     names, values = [name for name, _ in held.values()], [_cells(pa.chunked_array([v])) for _, v in held.values()]
     return _without_empty_end(pa.Table.from_arrays(values, names), columns)
+
+
+def _read_json(path: Path, where: str, columns: list[str] | None, mapping: FileMapping) -> pa.Table:
+    """Rows as a CSV file would hold them: a list of objects, alone or under one name, or an object of objects."""
+    try:
+        held = json.loads(_decoded(path.read_bytes(), where, mapping.encoding))
+    except json.JSONDecodeError as error:
+        raise SourceError(f"{where}: not readable JSON ({error}). Export or copy it again.") from error
+    if isinstance(held, dict) and len(held) == 1 and isinstance(next(iter(held.values())), list):
+        (held,) = held.values()
+    if isinstance(held, dict):
+        if mapping.key_column is None:
+            raise SourceError(f"{where}: an object of objects. Name its keys by `key_column` in {MAPPING_FILE}.")
+        held = [{mapping.key_column: key, **row} if isinstance(row, dict) else row for key, row in held.items()]
+    if not isinstance(held, list) or not all(isinstance(row, dict) for row in held):
+        raise SourceError(f"{where}: rows are to be a list of objects, or an object of objects.")
+    names = list(dict.fromkeys(name for row in held for name in row))
+    names = [name for name in names if columns is None or _one_line(name) in columns]
+    values = [
+        _cells(pa.chunked_array([pa.array([_json_text(row.get(name)) for row in held], pa.string())])) for name in names
+    ]
+    return _without_empty_end(pa.Table.from_arrays(values, names), columns)
+
+
+def _json_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else _cell_text(value)
 
 
 def _cell_text(value: Any, day_from: pd.Timestamp | None = None) -> str:

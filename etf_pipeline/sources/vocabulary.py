@@ -82,6 +82,11 @@ def _code(text: str, column: str, suffix: str | None) -> str:
 
 
 def _index(code: str) -> str:
+    if re.fullmatch(r"\d{1,6}|[HN]\d{5}", code.upper()):
+        # a bare number of a series that one publisher has; spreadsheets drop zeros in front
+        code = code.zfill(6)
+        series = {"000": "SH", "399": "SZ", "930": "CSI", "931": "CSI", "932": "CSI", "H30": "CSI", "H11": "CSI"}
+        code = f"{code}.{suffix}" if (suffix := series.get(code[:3].upper())) else code
     found = re.fullmatch(r"(000|399)(\d{3})\.(SH|SZ|CSI)", code)
     if found is None:
         return code

@@ -220,7 +220,7 @@ MALFORMED = [
     ),
     Malformed(
         "broken set of a misspelt index",
-        _frame("index_weight", lambda f: f[1:].assign(index_code=f["index_code"].str[:6])),
+        _frame("index_weight", lambda f: f[1:].assign(index_code="x" + f["index_code"].str[:6])),
         (WEIGHT, "`index_code` is a code without exchange suffix in 15 rows", "`weight` sums to 0.8"),
     ),
     Malformed("negative weight", _cell("index_weight", 2, "weight", -0.1), (WEIGHT, "`weight` is below 0", "row 2")),
