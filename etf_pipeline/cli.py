@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etf_pipeline import web
-from etf_pipeline.core.calendar import SHANGHAI
+from etf_pipeline.core.calendar import SHANGHAI, CalendarEndError
 from etf_pipeline.resources import workers
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.resources.pipeline import Pipeline
@@ -113,7 +113,7 @@ def _clear_errors() -> Any:
     """Errors a user can act on are printed as what they say; anything else is a bug and keeps its traceback."""
     try:
         yield
-    except (SourceError, LakeError, SettingsError) as error:
+    except (SourceError, LakeError, SettingsError, CalendarEndError) as error:
         console.print(f"{type(error).__name__}: ", style="bold red", end="")
         console.print(str(error))
         raise typer.Exit(1) from error

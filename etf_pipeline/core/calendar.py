@@ -4,6 +4,7 @@ Here: everything that follows from the list of sessions alone. Not here: Dagster
 and the current date, which callers pass in.
 """
 
+from collections.abc import Callable, Iterable
 from datetime import date, time
 from functools import lru_cache
 
@@ -20,12 +21,34 @@ class CalendarEndError(ValueError):
     def __init__(self, day: date) -> None:
         super().__init__(
             f"whether {day} is a session of the Shanghai exchange is not known: the calendar of exchange-calendars "
-            f"ends on {last_calendar_session()}. Upgrade it: pip install -U exchange-calendars"
+            f"ends on {last_calendar_session()}. Upgrade it (pip install -U exchange-calendars), or give a file "
+            "trading_calendar that holds the sessions after it"
         )
 
 
-@lru_cache(maxsize=1)
+_announced = pd.DatetimeIndex([]).as_unit("us")
+_to_be_asked: list[Callable[[], Iterable[date]]] = []
+
+
+def extend_calendar(announced: Callable[[], Iterable[date]]) -> None:
+    """Take sessions after the library's last one as `announced` elsewhere, in this process.
+
+    They are asked for with the next use. Days the library knows stay its own; a session named stands for all before it.
+    """
+    _to_be_asked.append(announced)
+
+
 def _xshg_sessions() -> pd.DatetimeIndex:
+    global _announced
+    library = _library_sessions()
+    while _to_be_asked:
+        days = pd.DatetimeIndex(sorted(_to_be_asked.pop()())).as_unit("us")
+        _announced = _announced.union(days[days > library[-1]])
+    return library.union(_announced) if len(_announced) else library
+
+
+@lru_cache(maxsize=1)
+def _library_sessions() -> pd.DatetimeIndex:
     # imported here: the library takes a second to load, and most processes need no calendar
     from exchange_calendars import get_calendar
 
@@ -45,7 +68,7 @@ def sessions_between(start: date, end: date) -> pd.DatetimeIndex:
 
 
 def last_calendar_session() -> date:
-    """Last session whose holidays the calendar library knows."""
+    """Last session that is known: of the calendar library, or announced after it."""
     return _xshg_sessions()[-1].date()
 
 

@@ -1,13 +1,18 @@
 """The one resource of all assets: the deployment with its parameters, its source and its lake, made on first use."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import copy
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from etf_pipeline.core.calendar import sessions_between
+import pandas as pd
+
+from etf_pipeline.contract import load_contract
+from etf_pipeline.core.calendar import extend_calendar, sessions_between
 from etf_pipeline.resources.lake import Lake
+from etf_pipeline.resources.storage import LakeError
 from etf_pipeline.settings import Deployment, Parameters, SettingsError, TushareSettings
 from etf_pipeline.sources.base import Source
 
@@ -33,12 +38,19 @@ class Pipeline:
         if deployment.source == "files" and deployment.data is None:
             raise SettingsError("source files needs a folder: --data DIR, or ETF_PIPELINE_DATA")
         self.deployment = deployment
+        extend_calendar(self._stored_sessions)
 
     def on(self, lake: Lake) -> "Pipeline":
         """The same deployment reading another lake."""
         other = copy(self)
         other.__dict__["lake"] = lake
         return other
+
+    def _stored_sessions(self) -> list[date]:
+        """Sessions of the lake: its source may have announced some that the calendar library does not know."""
+        with suppress(LakeError):  # told where these data are used
+            return list(pd.DatetimeIndex(self.lake.read_raw(load_contract()["trading_calendar"])["trade_date"]).date)
+        return []
 
     @cached_property
     def parameters(self) -> Parameters:

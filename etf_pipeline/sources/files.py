@@ -57,7 +57,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from etf_pipeline.contract import AVAILABLE_AT, Dataset, load_contract
-from etf_pipeline.core.calendar import sessions_between
+from etf_pipeline.core.calendar import extend_calendar, last_calendar_session, sessions_between
 from etf_pipeline.resources.digests import file_digest
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
 from etf_pipeline.sources.canonical import (
@@ -252,8 +252,11 @@ class FilesSource:
 
     def _noted(self, name: str, violations: list[str]) -> dict[str, str]:
         if name == _CALENDAR:
-            ignored = "; the file of this name is not read" if self._paths(name) else ""
-            return {name: f"sessions come from the XSHG exchange calendar{ignored}"}
+            note = "sessions come from the XSHG exchange calendar"
+            if self._paths(name):
+                self._sessions()
+                note += f"; {self._where(name)} extends it to {last_calendar_session()}"
+            return {name: note}
         if not self._paths(name):
             return {name: self._absent(name).reason}
         examined = self._examined(name)
@@ -289,6 +292,27 @@ class FilesSource:
         stamp = self._stamp()
         if stamp != self._snapshot.stamp:
             self._snapshot = _Snapshot(stamp)
+            extend_calendar(self._announced)
+
+    def _sessions(self) -> list[date]:
+        """Sessions of the file `trading_calendar`; none without one.
+
+        Raises:
+            SourceError: the file cannot be read or has a day that is none.
+        """
+        if not (paths := self._paths(_CALENDAR)):
+            return []
+        raw, where = self._raw(_CALENDAR, paths)
+        days = days_of(raw["trade_date"]) if "trade_date" in raw else pd.Series([pd.NaT])
+        if days.isna().any():
+            raise SourceError(f"{where}: every row needs a readable day in column trade_date.")
+        is_open = raw["is_open"].fillna(True).astype(bool) if "is_open" in raw else pd.Series(True, raw.index)
+        return list(days[is_open].dt.date)
+
+    def _announced(self) -> list[date]:
+        with suppress(SourceError):  # told when the source is validated
+            return self._sessions()
+        return []
 
     def _stamp(self) -> frozenset[tuple[str, int, int]]:
         """Name, time and size of every file that may be read; other things in the folder may change freely."""
@@ -685,9 +709,11 @@ def _with_exchange(frame: pd.DataFrame, where: str, dataset: Dataset, exchange: 
     names = frame[exchange].astype(object)
     odd = frame.index[names.notna() & names.map(exchange_suffix).isna()]
     if len(odd):
+        rows = f"{len(odd)} row{'s' if len(odd) > 1 else ''}"
+        known = ", ".join(word for words in EXCHANGES.values() for word in words)
         raise SourceError(
-            f"{where}: `{exchange}` names no exchange in {len(odd)} row{"s" if len(odd) > 1 else ""}: row {_row_text(odd[0])} "
-            f"({names[odd[0]]}). Known are {', '.join(word for words in EXCHANGES.values() for word in words)}."
+            f"{where}: `{exchange}` names no exchange in {rows}: row {_row_text(odd[0])} ({names[odd[0]]}). "
+            f"Known are {known}."
         )
     return frame.assign(**{code: normalised_codes(codes, code, names)}).drop(columns=exchange)
 

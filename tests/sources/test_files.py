@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from etf_pipeline.contract import load_contract
+from etf_pipeline.core import calendar
 from etf_pipeline.core.calendar import last_calendar_session
 from etf_pipeline.sources.base import NotAvailable, SourceError, TransientSourceError
 from etf_pipeline.sources.canonical import canonical_frame, days_of, numbers_of
@@ -72,10 +73,28 @@ def test_fetch_slices_by_date_and_returns_snapshots_whole(folder: Path) -> None:
 
 
 def test_calendar_comes_from_the_exchange(folder: Path) -> None:
-    calendar = FilesSource(folder).fetch("trading_calendar", SESSIONS[0], SESSIONS[-1])
-    assert isinstance(calendar, pd.DataFrame)
-    assert calendar["trade_date"].dt.date.tolist() == SESSIONS
-    assert calendar["is_open"].all()
+    sessions = FilesSource(folder).fetch("trading_calendar", SESSIONS[0], SESSIONS[-1])
+    assert isinstance(sessions, pd.DataFrame)
+    assert sessions["trade_date"].dt.date.tolist() == SESSIONS
+    assert sessions["is_open"].all()
+
+
+def test_a_calendar_file_extends_the_exchange_calendar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendar, "_announced", calendar._announced)
+    last = calendar.last_calendar_session()
+    following = [(last + pd.offsets.BDay(n)).date() for n in (1, 3)]
+    closed = (last + pd.offsets.BDay(2)).date()
+    days = pd.DataFrame({"trade_date": [*following, closed], "is_open": [True, True, False]})
+    days.to_csv(folder / "trading_calendar.csv", index=False)
+    source = FilesSource(folder)
+    notes = source.validate()
+    assert notes["trading_calendar"].endswith(f"trading_calendar.csv extends it to {following[-1]}")
+    rows = source.fetch("trading_calendar", last, following[-1])
+    assert isinstance(rows, pd.DataFrame)
+    assert rows["trade_date"].dt.date.tolist() == [last, *following]
+    (folder / "trading_calendar.csv").write_text("trade_date\n2027-01-32\n")
+    with pytest.raises(SourceError, match="every row needs a readable day"):
+        FilesSource(folder).validate()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
