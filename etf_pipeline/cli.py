@@ -216,6 +216,8 @@ def _of_same(before: Deployment | None, deployment: Deployment) -> bool:
 
 
 def _run_and_publish(deployment: Deployment, research: bool) -> None:
+    from etf_pipeline.doctor import calendar
+
     workers.start()
     with _clear_errors():
         began = time.monotonic()
@@ -227,6 +229,9 @@ def _run_and_publish(deployment: Deployment, research: bool) -> None:
         console.print(f"Source {pipeline.source.label}, {first} … {last}, settings {parameters.hash}")
         for dataset, note in notes.items():
             console.print(f"  {dataset}: {note}", style="dim")
+        for finding in calendar(date.today(), parameters.calendar_warning_sessions):
+            if finding.level != "ok":
+                console.print(f"  The exchange calendar {finding.found}. {finding.advice}", style="yellow")
         if not execute(pipeline, "everything", research):
             raise typer.Exit(1)
         remember(deployment)

@@ -380,7 +380,10 @@ def calendar(today: date, warning: int) -> Iterator[Finding]:
     if left >= warning:
         yield Finding("ok", "calendar", f"known until {last}")
         return
-    advice = "pip install -U exchange-calendars: next year's holidays are published in late autumn"
+    advice = (
+        "pip install -U exchange-calendars (next year's holidays are published in late autumn), or give a file "
+        "trading_calendar with the sessions after it"
+    )
     found = f"ends on {last}, {left} sessions ahead"
     yield Finding("note" if left > _CALENDAR_ACTION_SESSIONS else "action", "calendar", found, advice)
 

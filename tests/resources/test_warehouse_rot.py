@@ -81,7 +81,10 @@ def test_a_corrupt_block_has_all_built_anew_in_the_same_run(pipeline: Pipeline, 
                 connection.sql("SELECT sum(n) FROM one").fetchall()
 
     assert dg.materialize([built]).success
-    assert attempts == [True, False]
+    # a file cut off is noticed when it is opened, a flipped bit only when its block is read
+    assert attempts == ([True, False] if damage == "flipped" else [True])
+    with duckdb.connect(path) as connection:
+        assert connection.sql("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]
 
 
 @pytest.mark.parametrize("error", [duckdb.BinderException("no such column"), dg.Failure("2 dbt nodes failed")])
