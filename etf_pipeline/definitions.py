@@ -17,6 +17,7 @@ from etf_pipeline.checks.accounting import accounting_checks
 from etf_pipeline.checks.expectations import expectation_checks
 from etf_pipeline.checks.freshness import freshness_checks
 from etf_pipeline.checks.look_ahead import look_ahead_checks
+from etf_pipeline.checks.overlap import overlap_checks
 from etf_pipeline.checks.research import research_checks
 from etf_pipeline.checks.schema import schema_checks
 from etf_pipeline.drop_folder import drop_folder_sensor
@@ -55,6 +56,7 @@ def _definitions(pipeline: Pipeline) -> dg.Definitions:
         asset_checks=[
             sql_unit_tests(),
             *expectation_checks(),
+            *overlap_checks(),
             *schema_checks(pipeline.parameters),
             *freshness_checks(),
             *accounting_checks(),

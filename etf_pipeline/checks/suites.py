@@ -21,6 +21,7 @@ from etf_pipeline.core.calendar import SHANGHAI
 from etf_pipeline.resources.lake import Lake
 from etf_pipeline.sources.canonical import CODE_PATTERN, INDUSTRY_PATTERN, PRICE_TOLERANCE, off_session
 from etf_pipeline.sources.units import unit_faults
+from etf_pipeline.sources.vocabulary import in_series
 
 if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
@@ -198,7 +199,11 @@ def _codes(column: Column, place: np.ndarray, distinct: pd.Index) -> _Derived:
     # every code once: millions of rows have but thousands of them
     pattern = CODE_PATTERN if column.type == "code" else INDUSTRY_PATTERN
     suffixes = tuple(f".{suffix}" for suffix in column.suffixes) if column.suffixes else ("",)
-    odd = [not (isinstance(code, str) and re.fullmatch(pattern, code) and code.endswith(suffixes)) for code in distinct]
+    of_series = in_series(pd.Series(distinct, dtype="str"), column.name)
+    odd = [
+        not (isinstance(code, str) and re.fullmatch(pattern, code) and code.endswith(suffixes) and fine)
+        for code, fine in zip(distinct, of_series, strict=True)
+    ]
     values = np.append(np.array(odd, dtype=float), np.nan)[place]  # -1 stands for a hole
     return _Derived("code with upper-case exchange suffix", (column.name,), pd.Series(values), maximum=0)
 

@@ -19,7 +19,7 @@ from etf_pipeline.contract import AVAILABLE_AT, EARLIEST_DATE, Column, Dataset, 
 from etf_pipeline.core.calendar import SHANGHAI, last_calendar_session, moments, sessions_after, sessions_between
 from etf_pipeline.sources.base import SourceError
 from etf_pipeline.sources.units import RowsNear, unit_faults
-from etf_pipeline.sources.vocabulary import INDEX_COLUMN, normalised_codes, normalised_labels
+from etf_pipeline.sources.vocabulary import INDEX_COLUMN, in_series, normalised_codes, normalised_labels
 
 CODE_PATTERN = r"[0-9A-Za-z]+\.[A-Z]{2,4}"
 INDUSTRY_PATTERN = rf"CI\d{{6}}|{CODE_PATTERN}"
@@ -322,6 +322,8 @@ def _examine_codes(column: Column, values: pd.Series, findings: _Findings) -> No
         strange = values.notna() & ~wrong & ~values.isin(known)
         words = ", ".join(f".{suffix}" for suffix in column.suffixes)
         findings.add(f"{name} has none of the suffixes {words}", strange, "Correct the suffix", [column.name])
+    odd = values.isin(codes[~in_series(codes, column.name)]) & ~wrong
+    findings.add(f"{name} has a number of another exchange", odd, "Correct the suffix", [column.name])
 
 
 def _examine_rows(dataset: Dataset, frame: pd.DataFrame, is_repeated: _Mask, findings: _Findings) -> None:

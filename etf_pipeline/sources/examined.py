@@ -56,7 +56,9 @@ class Facts(BaseModel):
     closed_rows: int = 0
     """Rows of days that are no session."""
     codes: tuple[str, ...] = ()
-    """ETFs with shares; kept of `etf_share` alone."""
+    """ETFs, or stocks, there are rows of; kept where they are compared with those of other datasets."""
+    indices: tuple[str, ...] = ()
+    """Indices there are weights of, or that ETFs track."""
     left_out: dict[str, str] = {}
     """Weight sets that are not used, with the reason."""
 
@@ -68,6 +70,7 @@ class Facts(BaseModel):
             columns=self.columns,
             closed_rows=self.closed_rows + added.closed_rows,
             codes=tuple(sorted({*self.codes, *added.codes})),
+            indices=tuple(sorted({*self.indices, *added.indices})),
             left_out={**self.left_out, **added.left_out},
         )
 

@@ -71,6 +71,7 @@ from etf_pipeline.sources.canonical import (
     outside_set_sum,
 )
 from etf_pipeline.sources.examined import Facts, FactsFile, Part, are_apart, rules_digest
+from etf_pipeline.sources.overlap import PAIRS, strangers, unknown_to_all
 from etf_pipeline.sources.units import NEIGHBOUR_DAYS
 from etf_pipeline.sources.vocabulary import EXCHANGES, INDEX_COLUMN, exchange_suffix, normalised_codes
 
@@ -222,6 +223,7 @@ class FilesSource:
                 raise
             except SourceError as error:
                 violations.append(str(error))
+        violations += self._strangers()
         if unread := self._unread():
             notes["folder"] = "; ".join(unread)
         violations = list(dict.fromkeys(violations))  # a broken mapping is met once per dataset
@@ -263,6 +265,15 @@ class FilesSource:
         violations += examined.violations
         notes = self._notes(name, examined.facts) if examined.facts else []
         return {name: "; ".join(notes)} if notes else {}
+
+    def _strangers(self) -> Iterator[str]:
+        """Datasets whose codes others do not know, though they should."""
+        facts = {name: e.facts for name, e in self._snapshot.datasets.items() if e.facts}
+        for pair in PAIRS:
+            if pair.dataset in facts and pair.known_to in facts:
+                yield from strangers(pair, facts[pair.dataset].codes, facts[pair.known_to].codes)
+        if {"index_weight", "etf_info"} <= facts.keys():
+            yield from unknown_to_all({name: facts[name].indices for name in ("index_weight", "etf_info")})
 
     def _unread(self) -> list[str]:
         """Every visible file of the folder, and of the folders of parts, that is not read, and what to do about it."""
@@ -533,7 +544,8 @@ class FilesSource:
             parts=_parts(raw, digests, column),
             columns=tuple(map(str, raw.columns)),
             closed_rows=int(off_session(frame[column]).sum()) if column and dataset.partition == "day" else 0,
-            codes=tuple(frame["etf_code"].drop_duplicates()) if name == "etf_share" else (),
+            codes=_distinct(frame, _COMPARED[name]) if name in _COMPARED else (),
+            indices=_distinct(frame, INDEX_COLUMN) if name in ("index_weight", "etf_info") else (),
             left_out=left_out,
         )
         return _Examined([], facts, frame)
@@ -585,13 +597,21 @@ class FilesSource:
         notes += facts.left_out.values()
         if facts.closed_rows:
             notes.append(f"{where}: {facts.closed_rows} rows are of days that are no session of the Shanghai exchange")
-        if facts.codes and self._paths("etf_info"):
+        if name == "etf_share" and self._paths("etf_info"):
             listed = set(self._rows("etf_info")["etf_code"])
             strangers = [code for code in facts.codes if code not in listed]
             if strangers:
                 first = ", ".join(strangers[:5])
                 notes.append(f"{where}: {len(strangers)} of {len(facts.codes)} funds are not in etf_info: {first}, …")
         return notes
+
+
+_COMPARED = {pair.dataset: pair.column for pair in PAIRS} | {pair.known_to: pair.column for pair in PAIRS}
+"""Column of codes that are compared between datasets."""
+
+
+def _distinct(frame: pd.DataFrame, column: str) -> tuple[str, ...]:
+    return tuple(sorted(frame[column].dropna().unique()))
 
 
 def _is_data(name: str) -> bool:

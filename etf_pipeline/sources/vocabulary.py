@@ -24,6 +24,12 @@ _AS_CSI = (
 )
 """Indices 000… that vendors list under .CSI; the other twins are used under .SH."""
 
+SERIES = {
+    "stock_code": {"SH": r"[69]\d{5}", "SZ": r"[023]\d{5}", "BJ": r"[489]\d{5}", "HK": r"\d{5}"},
+    "etf_code": {"SH": r"5\d{5}", "SZ": r"1\d{5}"},
+}
+"""By column: the numbers of an exchange."""
+
 _SUFFIX_OF = {name: suffix for suffix, names in EXCHANGES.items() for name in names}
 _LATIN = sorted((name for name in _SUFFIX_OF if name.isascii()), key=len, reverse=True)
 _PREFIXED = re.compile(rf"({'|'.join(_LATIN)})\.?(\d{{5,6}})")
@@ -48,6 +54,15 @@ def normalised_codes(values: pd.Series, column: str, exchange: pd.Series | str |
         return _mapped(values, lambda text: _code(text, column, suffix))
     both = values.astype(object) + "\n" + exchange.astype(object).map(str, na_action="ignore").fillna("")
     return _mapped(both, lambda text: _code(text.split("\n")[0], column, exchange_suffix(text.split("\n")[1])))
+
+
+def in_series(codes: pd.Series, column: str) -> pd.Series:
+    """Whether each code has a number of its exchange; true of exchanges and columns whose numbers say nothing."""
+    fine = pd.Series(True, codes.index)
+    for suffix, number in SERIES.get(column, {}).items():
+        ends = codes.str.endswith(f".{suffix}").fillna(False).astype(bool)
+        fine &= ~ends | codes.str.fullmatch(rf"{number}\.{suffix}").fillna(False).astype(bool)
+    return fine
 
 
 def normalised_labels(column: Column, values: pd.Series) -> pd.Series:

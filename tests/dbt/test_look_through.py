@@ -75,7 +75,7 @@ def test_changes_compare_like_with_like(first_market: tuple[Frames, Path]) -> No
         weekly = connection.sql("SELECT * FROM industry_weekly").df().set_index(["week_end", "industry_code"])
         evidence = connection.sql("SELECT * FROM look_through_evidence ORDER BY week_end").df().set_index("week_end")
         compared = connection.sql("SELECT * FROM int_industry__comparison").df()
-    compared = compared.set_index(["weeks", "week_end", "industry_code"])["held_share_change_ratio"]
+    compared = compared.set_index(["weeks", "week_end", "industry_code"])["held_share_change_ratio"].sort_index()
     ends, ratios = list(evidence.index), []
     for weeks, prefix in ((1, ""), (naive.parameters.change_weeks, "medium_")):
         column = f"held_share_{prefix}change_ratio"

@@ -269,10 +269,10 @@ def test_of_a_report_announced_in_parts_each_row_counts_from_its_own() -> None:
     def held(stock: str, announced: str, value: float, fund: str = "000001.OF") -> dict[str, Any]:
         return {"ts_code": fund, "ann_date": announced, "end_date": "20260630", "symbol": stock, "mkv": value}
 
-    top = [held(f"60000{n}.SH", "20260718", 1e8 + n) for n in range(10)]
+    top = [held(f"6000{n:02}.SH", "20260718", 1e8 + n) for n in range(10)]
     rest = [held(f"60010{n}.SH", "20260828", 1e6 + n) for n in range(3)]
     again = held("600000.SH", "20260828", 1e8 + 5)
-    whole = [held(f"60000{n}.SH", "20260829", 2e8, "000002.OF") for n in range(11)]
+    whole = [held(f"6000{n:02}.SH", "20260829", 2e8, "000002.OF") for n in range(11)]
     answer = rows("fund_portfolio", *rest, *top, again, *whole)
     frame = converted("fund_holding", ("fund_portfolio", answer)).set_index(["fund_code", "stock_code"])
     assert len(frame) == 24
