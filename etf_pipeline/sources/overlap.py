@@ -40,10 +40,10 @@ def strangers(pair: Pair, codes: Collection[str], known: Collection[str]) -> Ite
         few = suffix and len(group) < _LEAST_CODES
         if group and not few and len(unknown) > (1 - LEAST_KNOWN) * len(group):
             which = f"with suffix {suffix}" if suffix else "of A shares"
+            count, first = f"{len(group) - len(unknown)} of {len(group)}", ", ".join(unknown[:3])
             yield (
-                f"{pair.dataset}: only {len(group) - len(unknown)} of {len(group)} codes in `{pair.column}` {which} "
-                f"are in {pair.known_to}; not there: {', '.join(unknown[:3])}. Write the codes of both in the same way, "
-                f"or complete {pair.known_to}"
+                f"{pair.dataset}: only {count} codes in `{pair.column}` {which} are in {pair.known_to}; not there: "
+                f"{first}. Write the codes of both in the same way, or complete {pair.known_to}"
             )
             return
 
