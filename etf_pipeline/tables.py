@@ -153,6 +153,7 @@ ACTIVE_HOLDINGS = Table(
         "active_weight_ratio": ("number", "Weight of the industry in active equity funds."),
         "basis": ("text", "disclosed (report in use) or simulated (regression on returns)."),
         "report_date": ("date", "Quarter the disclosed holdings are of."),
+        "solver_status": ("text", "Of simulated holdings: solved, or almost solved (to a lesser accuracy than asked)."),
         "source": _SOURCE,
     },
 )

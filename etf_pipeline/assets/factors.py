@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core import rsi
-from etf_pipeline.core.active_holdings import rolling_simulated_holdings
+from etf_pipeline.core.active_holdings import ALMOST_SOLVED, rolling_simulated_holdings
 from etf_pipeline.core.calendar import decision_moments, rebalance_dates, week_ends
 from etf_pipeline.core.composite import above_median_flags
 from etf_pipeline.core.factors import (
@@ -216,12 +216,20 @@ def active_weights(pipeline: Pipeline, dates: pd.DatetimeIndex, industries: list
     disclosed = disclosed.rename(columns={"week_end": "signal_date", "active_share_ratio": "active_weight_ratio"})
     others = dates[~dates.isin(disclosed["signal_date"])]
     weights = _simulated(pipeline, others, industries)
+    almost = weights.attrs.get(ALMOST_SOLVED, [])
     weights.index.name, weights.columns.name = "signal_date", "industry_code"
     simulated = _long(weights, "active_weight_ratio")
+    status = simulated["signal_date"].isin(almost).map({True: "almost solved", False: "solved"})
     return pd.concat(
         [
-            disclosed[["signal_date", "industry_code", "active_weight_ratio", "report_date"]].assign(basis="disclosed"),
-            simulated.assign(basis="simulated", report_date=pd.Series(pd.NaT, simulated.index, dtype="datetime64[ms]")),
+            disclosed[["signal_date", "industry_code", "active_weight_ratio", "report_date"]].assign(
+                basis="disclosed", solver_status=None
+            ),
+            simulated.assign(
+                basis="simulated",
+                solver_status=status,
+                report_date=pd.Series(pd.NaT, simulated.index, dtype="datetime64[ms]"),
+            ),
         ]
     )
 

@@ -40,6 +40,7 @@ def look_ahead_checks() -> list[dg.AssetChecksDefinition]:
         _factors_of_their_date,
         *(_weeks_are_over(table) for table in ("industry_weekly", "stock_weekly", "look_through_coverage")),
         _reports_public_before_use,
+        _solved_accurately,
         _reports_had_their_quorum,
         _constituents_were_known,
         _ratios_of_their_week,
@@ -311,6 +312,17 @@ def _reports_public_before_use(pipeline: dg.ResourceParam[Pipeline]) -> dg.Asset
     until = used["public_date"] + pd.DateOffset(months=pipeline.parameters.disclosed_months)
     fine = (used["report_date"] < used["public_date"]) & (used["public_date"] <= used["week_end"])
     return verdict(used[~(fine & (used["week_end"] < until))], len(used))
+
+
+@dg.asset_check(name="solved_accurately", asset=dg.AssetKey(["factors", "active_holdings"]))
+def _solved_accurately(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+    """Simulated holdings are the optimum to the accuracy asked; where the solver came only near it, its date is named.
+
+    When it fails: look at the returns of the 60 sessions before these dates; industries may move as one.
+    """
+    active = published(pipeline, "active_holdings", ["signal_date", "basis", "solver_status"]).drop_duplicates()
+    simulated = active[active["basis"] == "simulated"]
+    return verdict(simulated[simulated["solver_status"] != "solved"], len(active), WARN)
 
 
 @dg.asset_check(name="reports_had_their_quorum", asset=dg.AssetKey(["factors", "active_holdings"]))

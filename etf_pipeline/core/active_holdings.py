@@ -7,6 +7,8 @@ holdings and the choice between disclosed and simulated (by announcement date), 
 import numpy as np
 import pandas as pd
 
+ALMOST_SOLVED = "almost_solved"
+
 
 def simulated_holdings(industry_returns: np.ndarray, fund_returns: np.ndarray) -> np.ndarray:
     """Weights w, shape (k,), minimising ‖R w − f‖² with w ≥ 0 and Σw ≤ 1 (fractions of net assets; the rest is cash).
@@ -25,6 +27,11 @@ def simulated_holdings(industry_returns: np.ndarray, fund_returns: np.ndarray) -
         ValueError: shapes that do not match, or an infinite return.
         ArithmeticError: the solver found no optimum.
     """
+    return _simulated(industry_returns, fund_returns)[0]
+
+
+def _simulated(industry_returns: np.ndarray, fund_returns: np.ndarray) -> tuple[np.ndarray, bool]:
+    """`simulated_holdings`, and whether the solver came as near to the optimum as it was asked to."""
     returns, fund = np.asarray(industry_returns, dtype=float), np.asarray(fund_returns, dtype=float)
     if returns.ndim != 2 or fund.shape != returns.shape[:1]:
         raise ValueError(f"returns {returns.shape} and fund returns {fund.shape} do not match")
@@ -34,9 +41,10 @@ def simulated_holdings(industry_returns: np.ndarray, fund_returns: np.ndarray) -
     used = ~np.isnan(fund) & (2 * np.isnan(returns).sum(axis=1) <= returns.shape[1])
     returns, fund = returns[used], fund[used]
     fitted = ~np.isnan(returns).any(axis=0)
+    is_solved = True
     if 0 < fitted.sum() <= len(returns):
-        weights[fitted] = _solve(returns[:, fitted], fund)
-    return weights
+        weights[fitted], is_solved = _solve(returns[:, fitted], fund)
+    return weights, is_solved
 
 
 def rolling_simulated_holdings(
@@ -52,7 +60,8 @@ def rolling_simulated_holdings(
         lag_sessions: 0 if the date's own returns are known when the decision is taken, n if they come n sessions late.
 
     Timing: no row after the end of its window enters a date's weights. A date with fewer than `window` sessions
-    behind it is NaN; gaps inside a window are treated as in `simulated_holdings`.
+    behind it is NaN; gaps inside a window are treated as in `simulated_holdings`. `attrs[ALMOST_SOLVED]` lists dates
+    on which the solver came to an optimum only to a lesser accuracy than asked.
 
     Raises:
         ValueError: a date that is no row of `returns` (its window would silently be an old one), or a negative lag.
@@ -61,14 +70,17 @@ def rolling_simulated_holdings(
     if len(unknown) or lag_sessions < 0:
         raise ValueError(f"dates without a row of returns: {unknown.strftime('%Y-%m-%d').tolist()}; lag {lag_sessions}")
     matrix, target = returns.to_numpy(dtype=float), fund.reindex(returns.index).to_numpy(dtype=float)
-    weights = np.full((len(dates), matrix.shape[1]), np.nan)
+    weights, almost = np.full((len(dates), matrix.shape[1]), np.nan), []
     for row, end in enumerate(returns.index.get_indexer(dates) + 1 - lag_sessions):
         if end >= window:
-            weights[row] = simulated_holdings(matrix[end - window : end], target[end - window : end])
-    return pd.DataFrame(weights, index=dates, columns=returns.columns)
+            weights[row], is_solved = _simulated(matrix[end - window : end], target[end - window : end])
+            almost += [] if is_solved else [dates[row]]
+    result = pd.DataFrame(weights, index=dates, columns=returns.columns)
+    result.attrs[ALMOST_SOLVED] = almost
+    return result
 
 
-def _solve(returns: np.ndarray, fund: np.ndarray) -> np.ndarray:
+def _solve(returns: np.ndarray, fund: np.ndarray) -> tuple[np.ndarray, bool]:
     # imported here: half a second that only this step needs
     import clarabel
     from scipy import sparse
@@ -89,4 +101,4 @@ def _solve(returns: np.ndarray, fund: np.ndarray) -> np.ndarray:
         raise ArithmeticError(f"simulated holdings: the solver ended with {solution.status}")
     # an interior-point solution touches its bounds to about 1e-10 only
     weights = np.clip(solution.x, 0, None)
-    return weights / max(1.0, weights.sum())
+    return weights / max(1.0, weights.sum()), solution.status == clarabel.SolverStatus.Solved

@@ -121,6 +121,10 @@ BROKEN: dict[str, list[tuple[str, Change]]] = {
         ("active_fund_industry", _later("public_date", -30)),
         ("active_fund_industry", _later("report_date", 90)),
     ],
+    "factors/active_holdings:solved_accurately": [
+        ("active_holdings", lambda f: f.assign(basis="simulated", solver_status="almost solved")),
+        ("active_holdings", lambda f: f.assign(basis="simulated", solver_status=None)),
+    ],
     "factors/active_holdings:reports_had_their_quorum": [
         ("active_holdings", _later("report_date", 92)),
         ("raw/fund_holding", lambda f: f.assign(available_at=f["available_at"] + 30 * DAY)),
@@ -188,7 +192,7 @@ def test_broken_tables_fail(lake_copy: Callable[[], Pipeline], key: str, table: 
     pipeline = lake_copy()
     _break(pipeline, table, change)
     (failure,) = failures(pipeline, look_ahead_checks(), key)
-    warns = key.endswith(":history_complete")
+    warns = key.endswith((":history_complete", ":solved_accurately"))
     assert failure.severity == (dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR)
     assert failure.metadata["broken_rows"].value
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from etf_pipeline.core.active_holdings import rolling_simulated_holdings, simulated_holdings
+from etf_pipeline.core import active_holdings
+from etf_pipeline.core.active_holdings import ALMOST_SOLVED, rolling_simulated_holdings, simulated_holdings
 
 
 def market(n: int, k: int, seed: int = 0, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,3 +135,17 @@ def test_dates_must_be_sessions() -> None:
         rolling_simulated_holdings(returns, fund, pd.DatetimeIndex(["2030-01-01"]), window=60)
     with pytest.raises(ValueError, match="lag -1"):
         rolling_simulated_holdings(returns, fund, returns.index[[90]], window=60, lag_sessions=-1)
+
+
+def test_a_date_solved_less_accurately_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    days = pd.bdate_range("2026-01-05", periods=40)
+    returns = pd.DataFrame(rng.normal(0, 0.01, (40, 3)), days, ["a", "b", "c"])
+    fund = returns.mean(axis=1)
+    found = rolling_simulated_holdings(returns, fund, days[[30, 35]], 20)
+    assert found.attrs[ALMOST_SOLVED] == []
+    solve = active_holdings._solve
+    monkeypatch.setattr(active_holdings, "_solve", lambda r, f: (solve(r, f)[0], not np.array_equal(f, fund[16:36])))
+    again = rolling_simulated_holdings(returns, fund, days[[30, 35]], 20)
+    assert again.attrs[ALMOST_SOLVED] == [days[35]]
+    pd.testing.assert_frame_equal(again, found)
