@@ -89,7 +89,7 @@ def _deployment(
         parameters[name] = yaml.safe_load(value)
     if scheme:
         parameters["scheme"] = scheme
-    before = before or Deployment()
+    before = before or _bound(lake)
     source = source or ("files" if data else before.source)
     return Deployment(
         source=source,
@@ -100,6 +100,14 @@ def _deployment(
         parameters={**before.parameters, **parameters},
         gateways=Deployment.from_env().gateways,
     )
+
+
+def _bound(lake: Path) -> Deployment:
+    """The source a lake is of, though no run on it ended well; the sample for a new one."""
+    with contextlib.suppress(PermissionError):  # told by who reads it for more
+        if bound := Lake(lake.absolute()).bound_to:
+            return Deployment(source=bound[0], data=bound[1])
+    return Deployment()
 
 
 def _before(lake: Path) -> Deployment | None:
@@ -468,9 +476,16 @@ def ui(
     with _clear_errors():
         if not (source or data):
             _existing(lake)  # a mistyped name makes no lake
-        given = _deployment(lake, source, data, scheme, start, end, overrides)
         before = _before(lake)
-        deployment = given if source or data or not before else before.model_copy(update={"lake": given.lake})
+        deployment = _deployment(lake, source, data, scheme, start, end, overrides, before)
+        if before and _of_same(before, deployment):
+            # what the UI runs replaces what is published
+            if differing := differences(Lake(deployment.lake), before, deployment):
+                raise SettingsError(
+                    f"what the lake publishes was made with other settings ({', '.join(differing)}), and the UI would "
+                    "replace it. Publish under these by `etf-pipeline run --publish`, or leave them out"
+                )
+            deployment = deployment.model_copy(update={"end": deployment.end or before.end})
         if host not in web.LOCAL_NAMES and not allow_host:
             raise SettingsError(f"--host {host} is open to other machines: say by --allow-host NAME what they call it")
         if not web.is_free(host, port):

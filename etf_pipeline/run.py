@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -17,6 +18,7 @@ from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.show import console
 
 _RESEARCH_GROUPS = {"analytics", "reports"}
+_READ_BY_PEOPLE = {"Failure", "SourceError", "LakeError", "DamagedFile", "SettingsError", "CalendarEndError"}
 
 
 def dagster_home(lake: Path) -> Path:
@@ -138,7 +140,7 @@ def _report(result: Any, log: Path) -> bool:
         failure = event.step_failure_data.error
         cause = failure.cause or failure
         console.print(f"{event.step_key} failed: ", style="bold red", end="")
-        console.print(cause.message.strip())
+        console.print(_told(cause.message))
         if event.step_failure_data.user_failure_data:
             for name, value in event.step_failure_data.user_failure_data.metadata.items():
                 console.print(f"  {name}: {value.value}")
@@ -146,6 +148,15 @@ def _report(result: Any, log: Path) -> bool:
     if not result.success:
         console.print(f"The run failed; what was published before stays. Log: {log}")
     return result.success and not errors
+
+
+def _told(message: str) -> str:
+    """An error's own words; its class only where it was not raised to be read, without the module it lies in."""
+    found = re.match(r"(?:[\w.]*\.)?(\w+): ", message)
+    if found is None:
+        return message.strip()
+    words = message[found.end() :].strip()
+    return words if found[1] in _READ_BY_PEOPLE else f"{found[1]}: {words}"
 
 
 def _reason(evaluation: Any) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etf_pipeline.checks.gate import require_sound
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core import rsi
 from etf_pipeline.core.active_holdings import ALMOST_SOLVED, rolling_simulated_holdings
@@ -145,7 +146,7 @@ def _places(values: pa.ChunkedArray) -> tuple[np.ndarray, int]:
     deps=[["raw", "index_bar"], ["raw", "trading_calendar"]],
     kinds={"numpy"},
 )
-def style_regime(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+def style_regime(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     """One row per trading week and style pair: one-sided HP trend of the ratio of two indices and its momentum."""
     p = pipeline.parameters
     lambdas = {"size": p.size_lambda, "growth_value": p.growth_value_lambda}
@@ -155,7 +156,9 @@ def style_regime(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     ]
     columns = [c for c in STYLE_REGIME.columns if c != "source"]
     frame = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
-    return publish(pipeline, STYLE_REGIME, frame.assign(source=pipeline.lake.source_label))
+    frame = frame.assign(source=pipeline.lake.source_label)
+    require_sound(context, pipeline, STYLE_REGIME.name, STYLE_REGIME.to_arrow(frame))
+    return publish(pipeline, STYLE_REGIME, frame)
 
 
 def style_ratios(pipeline: Pipeline) -> dict[str, pd.Series]:
@@ -192,7 +195,7 @@ def style_ratios(pipeline: Pipeline) -> dict[str, pd.Series]:
     ],
     kinds={"numpy"},
 )
-def active_holdings(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+def active_holdings(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     """One row per rebalance date and industry: holdings of active equity funds, disclosed or simulated.
 
     Disclosed holdings serve in the months after they became public, the regression on returns in the others.
@@ -201,10 +204,12 @@ def active_holdings(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
     dates = signal_dates(pipeline, weekly["week_end"])
     frame = active_weights(pipeline, dates, sorted(weekly["industry_code"].unique()))
     counts = frame.drop_duplicates("signal_date")["basis"].value_counts().to_dict()
+    frame = frame.assign(source=pipeline.lake.source_label)
+    require_sound(context, pipeline, ACTIVE_HOLDINGS.name, ACTIVE_HOLDINGS.to_arrow(frame))
     return publish(
         pipeline,
         ACTIVE_HOLDINGS,
-        frame.assign(source=pipeline.lake.source_label),
+        frame,
         dates_by_basis={k: int(v) for k, v in counts.items()},
     )
 
@@ -293,7 +298,7 @@ def factors_in_use(pipeline: Pipeline) -> tuple[tuple[str, ...], Mapping[str, st
     ],
     kinds={"pandas"},
 )
-def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+def factor_scores(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     """One row per rebalance date and industry: signed z-scores of the factors in use, their composite and its rank."""
     p, lake = pipeline.parameters, pipeline.lake
     weekly = lake.read_published("industry_weekly")
@@ -330,6 +335,7 @@ def factor_scores(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
         source=lake.source_label,
     )
     withheld = by_date["withheld_reason"].dropna()
+    require_sound(context, pipeline, FACTOR_SCORES.name, FACTOR_SCORES.to_arrow(frame))
     return publish(
         pipeline,
         FACTOR_SCORES,

@@ -10,7 +10,6 @@ import pandas as pd
 
 from etf_pipeline.assets.factors import factors_in_use, publish, signal_dates
 from etf_pipeline.checks.gate import require_sound
-from etf_pipeline.checks.look_ahead import holdings_checks
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_after
 from etf_pipeline.core.calendar import rebalance_dates as dates_between
@@ -28,7 +27,7 @@ _SHOWN_DATES = 10
 
 
 @dg.asset(key=[GROUP, "rebalance_dates"], group_name=GROUP, deps=[["marts", "industry_weekly"]], kinds={"pandas"})
-def rebalance_dates(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
+def rebalance_dates(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     """One row per rebalance date the data reach: every second trading week end, counted from the anchor."""
     p = pipeline.parameters
     dates = signal_dates(pipeline, pipeline.lake.read_published("industry_weekly")["week_end"])
@@ -42,6 +41,7 @@ def rebalance_dates(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResul
             "holding_end": following.reindex(dates).to_numpy(),
         }
     )
+    require_sound(context, pipeline, REBALANCE_DATES.name, REBALANCE_DATES.to_arrow(frame))
     return publish(pipeline, REBALANCE_DATES, frame)
 
 
@@ -70,8 +70,7 @@ def strategy_assets(parameters: Parameters, start: date, end: date | None) -> li
             if partitioned:
                 computed = computed[computed["signal_date"].isin(pd.DatetimeIndex(context.partition_keys))]
             if len(computed):
-                rows = STRATEGY_HOLDINGS.to_arrow(computed)
-                require_sound(context, pipeline, STRATEGY_HOLDINGS.name, rows, holdings_checks())
+                require_sound(context, pipeline, STRATEGY_HOLDINGS.name, STRATEGY_HOLDINGS.to_arrow(computed))
             asked = pd.DatetimeIndex(context.partition_keys) if partitioned else None
             frame = _with_what_stays(pipeline, computed, asked)
             latest = frame[frame["signal_date"] == frame["signal_date"].max()]

@@ -251,7 +251,8 @@ def _market_flow_is_plausible(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetC
 def _sizes_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
     """Size is shares times NAV, circulating value shares times raw close, and missing exactly where a factor is.
 
-    A size made with the NAV of an earlier session is that NAV times the shares, where no split lies in between.
+    A size made with the NAV of an earlier session is that NAV times the shares, where no split lies in between. Shares
+    in doubt, whose flow is held back, may have no size.
 
     When it fails: the table mixes days or units; rebuild etf_flow and etf_daily.
     """
@@ -270,6 +271,10 @@ def _sizes_balance(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
             ON day.etf_code = carried.etf_code AND day.nav_date = carried.trade_date
         WHERE day.trade_date >= DATE '{since}'
             AND (({off})
+                AND NOT (
+                    coalesce(day.split_status = 'suspected', false)
+                    AND day.aum_cny IS NULL AND day.circulating_value_cny IS NULL
+                )
                 AND NOT EXISTS (
                     SELECT 1 FROM etf_daily AS split
                     WHERE split.is_split_day AND split.etf_code = day.etf_code

@@ -4,12 +4,12 @@ Here: running these checks ahead, and refusing. Not here: a rule (`look_ahead.py
 steps, on the table as it is published; this only sees to it that what fails is not.
 """
 
-from collections.abc import Iterable
 from typing import cast
 
 import dagster as dg
 import pyarrow as pa
 
+from etf_pipeline.checks.look_ahead import checks_of_rows
 from etf_pipeline.checks.verdict import ERROR
 from etf_pipeline.resources.pipeline import Pipeline
 
@@ -19,9 +19,8 @@ def require_sound(
     pipeline: Pipeline,
     table: str,
     rows: pa.Table,
-    checks: Iterable[dg.AssetChecksDefinition],
 ) -> None:
-    """Require that `rows`, in the place of the published `table`, pass those of its checks that block.
+    """Require that `rows`, in the place of the published `table`, pass those of its checks that fail as errors.
 
     Rows that do not stay in the lake's folder `build/candidate` to be looked at.
 
@@ -30,7 +29,7 @@ def require_sound(
     """
     lake = pipeline.lake.with_candidate(table, rows, pipeline.parameters.hash)
     failed = {}
-    for check in checks:
+    for check in checks_of_rows(table):
         (spec,) = check.check_specs
         result = cast(dg.AssetCheckResult, check(pipeline=pipeline.on(lake)))
         if result.passed or result.severity != ERROR:

@@ -45,13 +45,19 @@ def look_ahead_checks() -> list[dg.AssetChecksDefinition]:
         _constituents_were_known,
         _ratios_of_their_week,
         _dates_count_from_anchor,
-        *holdings_checks(),
+        _portfolio_is_whole,
+        _held_as_scored,
+        _decided_before_holding,
     ]
 
 
-def holdings_checks() -> list[dg.AssetChecksDefinition]:
-    """Checks of strategy_holdings, which new holdings have to pass before they replace the published ones."""
-    return [_portfolio_is_whole, _held_as_scored, _decided_before_holding]
+def checks_of_rows(table: str) -> list[dg.AssetChecksDefinition]:
+    """Checks that new rows of a table have to pass before they replace the published ones.
+
+    Whether there is anything to publish from is none: scores of a market that is withheld are right, and say why.
+    """
+    checks = [check for check in look_ahead_checks() if check is not _something_to_publish]
+    return [check for check in checks if next(iter(check.check_keys)).asset_key.path[-1] == table]
 
 
 def _scores(pipeline: Pipeline, *columns: str) -> pd.DataFrame:

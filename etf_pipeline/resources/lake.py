@@ -169,6 +169,18 @@ class Lake:
     def _marker(self) -> Path:
         return self.root / "lake.json"
 
+    @property
+    def bound_to(self) -> tuple[str, Path | None] | None:
+        """Name of the source that fills this lake, and the folder it reads if there is one; None of an empty lake.
+
+        Raises:
+            LakeError: `lake.json` is damaged.
+        """
+        if not self._marker.exists():
+            return None
+        identity = self._identity()
+        return str(identity["source"]).split(" ")[0], Path(identity["folder"]) if identity["folder"] else None
+
     def _identity(self) -> dict[str, Any]:
         """What `lake.json` says: `source`, `folder`, `layout`, and `kept`, the files that no run makes."""
         try:

@@ -1,3 +1,4 @@
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -243,3 +244,38 @@ def test_empty_tables_are_judged(lake_copy: Callable[[], Pipeline]) -> None:
         tamper(only_file(pipeline, table), lambda f: f.iloc[:0])
     failed = {e.check_name for e in evaluate(pipeline, look_ahead_checks()) if not e.passed}
     assert failed == {"something_to_publish"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "table", "spoilt"),
+    [
+        ("factors", "factor_scores", ("etf_pipeline.assets.factors.score_factors", 2.0)),
+        ("factors", "style_regime", ("etf_pipeline.assets.factors.regime_of", 2.0)),
+    ],
+)
+def test_rows_that_fail_replace_nothing(
+    lake_copy: Callable[[], Pipeline],
+    monkeypatch: pytest.MonkeyPatch,
+    layer: str,
+    table: str,
+    spoilt: tuple[str, float],
+) -> None:
+    pipeline = lake_copy()
+    path, (name, factor) = pipeline.lake.published_path(table), spoilt
+    before = path.read_bytes()
+    module, _, function = name.rpartition(".")
+    right = getattr(importlib.import_module(module), function)
+
+    def wrong(*arguments: object, **named: object) -> object:
+        made = right(*arguments, **named)
+        if isinstance(made, dict):
+            return {key: frame * factor for key, frame in made.items()}
+        return made.assign(ratio=made["ratio"] * factor)
+
+    monkeypatch.setattr(name, wrong)
+    result = run(definitions(pipeline, []), dg.AssetSelection.assets([layer, table]), raise_on_error=False)
+    assert not result.success
+    assert path.read_bytes() == before
+    assert (pipeline.lake.root / "build" / "candidate" / f"{table}.parquet").exists()
+    (failure,) = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+    assert f"{table} is not replaced, and what was published before stays" in str(failure)

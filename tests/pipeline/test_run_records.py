@@ -9,7 +9,7 @@ import pytest
 from etf_pipeline.assets.raw import raw_assets
 from etf_pipeline.assets.strategy import strategy_assets
 from etf_pipeline.partitions import keys_within, raw_partitions
-from etf_pipeline.run import dagster_home
+from etf_pipeline.run import _told, dagster_home
 from etf_pipeline.settings import Parameters
 from tests.pipeline.harness import LAST_SHORT_SIGNAL, SHORT
 
@@ -51,3 +51,17 @@ def test_partitions_that_a_span_touches() -> None:
     dates = dg.StaticPartitionsDefinition(["2023-02-10", "2023-02-24", "2023-03-10"])
     assert keys_within(dates, first, last) == ["2023-02-24", "2023-03-10"]
     assert keys_within(dates, date(2023, 2, 24), date(2023, 2, 24)) == ["2023-02-24"]
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("dagster._core.definitions.events.Failure: holdings stay\n", "holdings stay"),
+        ("etf_pipeline.sources.base.SourceError: a.csv: row 2\nb.csv: row 3", "a.csv: row 2\nb.csv: row 3"),
+        ("KeyError: 'x'\n", "KeyError: 'x'"),
+        ("pandas.errors.MergeError: keys", "MergeError: keys"),
+        ("no class at all", "no class at all"),
+    ],
+)
+def test_an_error_is_told_in_its_own_words(message: str, words: str) -> None:
+    assert _told(message) == words

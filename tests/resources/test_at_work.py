@@ -177,7 +177,7 @@ def _read(lake: Path, answers: Connection) -> None:
 
 def test_a_lake_that_may_only_be_read_is_read(read_only: Path) -> None:
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_read, args=(read_only, there))
+    process = multiprocessing.get_context("spawn").Process(target=_read, args=(read_only, there))
     process.start()
     there.close()
     (where, holdings, doctor), views = [here.recv() for _ in range(3)], here.recv()
