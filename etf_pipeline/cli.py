@@ -207,11 +207,16 @@ def run(
             raise SettingsError(
                 "--publish replaces what is published, which a named scenario or an end before the lake's data cannot"
             )
-        if scenario or (differing and not publish):
+        if scenario or differing:
             kept = before or deployment
             wanted = deployment.model_copy(update={"start": kept.start, "end": deployment.end or kept.end})
-            _run_scenario(_existing(lake), scenario or default_name(differing), wanted, research)
-            return
+            name = scenario or default_name(differing)
+            if not publish:
+                _run_scenario(_existing(lake), name, wanted, research)
+                return
+            console.print(f"First as scenario {name}, beside what is published: unless it passes, nothing is replaced")
+            found = _existing(lake)
+            _run_beside(found, scenario_folder(found, name), None, wanted, research=False)
     _run_and_publish(deployment, research)
 
 

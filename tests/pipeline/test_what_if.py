@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -115,9 +116,27 @@ def test_a_later_run_as_before_is_the_normal_one(
 def test_publishing_under_other_settings_is_asked_for(lake: Path, executed: list[tuple[Pipeline, str]]) -> None:
     before = published(lake)
     assert run(lake, "--no-research", "--set", "top_n=5", "--publish").code == 1
+    # it failed beside what is published, and so was not begun there
     ((pipeline, what),) = executed
-    assert (pipeline.lake.root, what, pipeline.parameters.top_n) == (lake, "everything", 5)
+    rehearsed = lake / "scenarios" / "top_n-5"
+    assert (pipeline.lake.root, what, pipeline.parameters.top_n) == (rehearsed, "results", 5)
     assert published(lake) == before
+
+
+def test_what_passes_beside_is_published(
+    lake: Path, executed: list[tuple[Pipeline, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = cli.execute
+
+    def execute(pipeline: Pipeline, what: Literal["everything", "results", "checks"], research: bool = True) -> bool:
+        return fails(pipeline, what, research) or what == "results"
+
+    monkeypatch.setattr(cli, "execute", execute)
+    assert run(lake, "--no-research", "--set", "top_n=5", "--publish").code == 1
+    assert [(pipeline.lake.root, what) for pipeline, what in executed] == [
+        (lake / "scenarios" / "top_n-5", "results"),
+        (lake, "everything"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import pandas as pd
 from pydantic import SecretStr
-from tenacity import RetryCallState, Retrying, before_sleep_log, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, stop_after_attempt, wait_exponential_jitter
 
 from etf_pipeline.resources.storage import exclusive_lock
 from etf_pipeline.sources.base import ResponseCut, VendorUnavailable
@@ -28,7 +28,9 @@ from etf_pipeline.sources.tushare.errors import (
     RateLimited,
     RequestRefused,
     TokenError,
+    Unreachable,
     unavailable,
+    unreachable,
 )
 from etf_pipeline.sources.tushare.limits import Clock, Patience, Plan, SystemClock
 from etf_pipeline.sources.tushare.pace import Pace
@@ -78,6 +80,7 @@ class TushareClient:
         self._patience = patience or Patience()
         self._http = None if offline else _http_client(base_url, self._patience)
         self._paces: dict[str, Pace] = {}
+        self._has_answered = False
 
     def __enter__(self) -> Self:
         return self
@@ -153,13 +156,16 @@ class TushareClient:
             retry=self._worth_repeating,
             wait=_delay,
             sleep=self._clock.sleep,
-            before_sleep=before_sleep_log(_logger, logging.WARNING),
+            before_sleep=_tell,
             reraise=True,
         )
         return retrying(self._attempt, query, before, cap)
 
     def _worth_repeating(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, Unreachable) and not self._has_answered:
+            # not an outage in the middle of a long run: whoever has no network need not wait to hear it
+            return state.attempt_number == 1
         if isinstance(error, RateLimited) and error.window != "minute":
             patient = state.idle_for + error.retry_after_seconds <= self._patience.hour_limit_seconds
             return error.window == "hour" and patient
@@ -190,16 +196,21 @@ class TushareClient:
             RequestRefused: a status that will not pass.
         """
         assert self._http is not None
-        failure, status, is_page, body = "", 0, False, b""
+        failure, is_reached, status, is_page, body = "", True, 0, False, b""
         deadline = time.monotonic() + self._patience.call_seconds
         try:
             with self._http.stream("POST", self._url, content=self._message(query)) as response:
                 status, is_page = response.status_code, "html" in response.headers.get("content-type", "")
                 body = self._masked(b"".join(_until(deadline, response)))
                 body = self._masked(httpx.Response(status, headers=response.headers, content=body).content)
+        except httpx.ConnectError as error:
+            failure, is_reached = self._masked(str(error).encode()).decode(), False
         except httpx.RequestError as error:
             failure = f"no whole answer ({type(error).__name__}: {self._masked(str(error).encode()).decode()})"
         # httpx's errors hold the request, and so the token: none of them may be the cause or context of ours
+        if not is_reached:
+            raise unreachable(_shown(self._url), failure)
+        self._has_answered = True
         if failure:
             raise unavailable(str(query), failure)
         if status in _PASSING_STATUSES:
@@ -268,6 +279,11 @@ def _checked(body: bytes, query: Query, before: Page | None, cap: int | None, re
     if before is not None and rows and page.items == before.items:
         malformed(query, f"the same {rows} rows as on the page before")
     return page
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    _logger.warning("%s Asking again in %.0f s.", error, state.next_action.sleep if state.next_action else 0)
 
 
 def _delay(state: RetryCallState) -> float:

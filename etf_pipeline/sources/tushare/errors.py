@@ -61,6 +61,16 @@ def unavailable(where: str, rule: str) -> VendorUnavailable:
     return VendorUnavailable(f"{where}: {rule}. {advice}.", _OUTAGE_SECONDS)
 
 
+class Unreachable(VendorUnavailable):
+    """No connection could be made: there is no network, or nobody at the base URL."""
+
+
+def unreachable(url: str, failure: str) -> Unreachable:
+    """The error where no connection could be made to `url`, which is shown without any password."""
+    advice = f"Check the network{'' if 'api.tushare.pro' in url else ' and the base URL'}; what came before is kept"
+    return Unreachable(f"{url} cannot be reached ({failure}). {advice}.", _OUTAGE_SECONDS)
+
+
 def refusal(where: str, code: int, text: str, now: datetime) -> SourceError:
     """The error for an answer with code other than 0; `where` names API and parameters, `now` is aware."""
     said = f"{where}: Tushare says {text[:_SHOWN]!r} (code {code})"
