@@ -19,6 +19,7 @@ from dagster_dbt.asset_utils import (
     get_subset_selection_for_context,
 )
 
+from etf_pipeline.checks.verdict import markdown
 from etf_pipeline.resources import increment
 from etf_pipeline.resources.dbt import DbtCommand, NodeResult, load_manifest
 from etf_pipeline.resources.increment import Window
@@ -27,6 +28,7 @@ from etf_pipeline.resources.pipeline import Pipeline
 from etf_pipeline.resources.storage import damage, exclusive_lock, is_held
 
 SQL_UNIT_TESTS = "sql_unit_tests"
+_PREVIEW_ROWS = 8
 _CORRUPT = ("Corrupt database file", "Could not read enough bytes from file")
 """DuckDB's words for a block that is not what was written, and for a file that ends before one."""
 
@@ -100,22 +102,35 @@ def warehouse_assets() -> list[dg.AssetsDefinition]:
                 arguments += [] if window else ["--full-refresh"]
             dbt = DbtCommand(pipeline, *arguments, window=window)
             translator = LayerTranslator()
+            marts: dict[str, dg.Output] = {}
             for event in dbt.events():
-                yield from event.to_default_asset_events(manifest, translator, context)
+                for made in event.to_default_asset_events(manifest, translator, context):
+                    if (
+                        isinstance(made, dg.Output)
+                        and context.asset_key_for_output(made.output_name).path[0] == "marts"
+                    ):
+                        # told once it is published, with what it holds
+                        marts[context.asset_key_for_output(made.output_name).path[-1]] = made
+                    else:
+                        yield made
             failures = [result for result in dbt.results if result.status in ("error", "fail")]
             if failures:
                 raise dg.Failure(
                     f"{len(failures)} dbt nodes failed; nothing was published",
                     metadata={node.unique_id: (node.message or node.status)[:1000] for node in failures},
                 )
-            built = {result.unique_id for result in dbt.results if result.status == "success"}
+            built = [result.unique_id for result in dbt.results if result.status == "success"]
             with duckdb.connect(lake.warehouse, read_only=True) as connection:
                 # it would write over the command's own output once a table takes seconds
                 connection.execute("SET enable_progress_bar = false")
-                for unique_id in sorted(built):
+                # in the order they were built: an asset may not be told before those it is made from
+                for unique_id in built:
                     node = manifest["nodes"].get(unique_id)
                     if node and _layer(node) == "marts":
                         _publish(connection, pipeline, node, window)
+                        made = marts[node["name"]]
+                        metadata = {**made.metadata, **_described(connection, node)}
+                        yield dg.Output(None, output_name=made.output_name, metadata=metadata)
             # what was not computed or not tested now is, with the next build
             if context.selected_asset_keys == models and context.selected_asset_check_keys == tests:
                 with duckdb.connect(lake.warehouse) as connection:
@@ -232,6 +247,21 @@ def _connect_when_free(path: Path) -> duckdb.DuckDBPyConnection:
             if not is_held(error) or time.monotonic() > deadline:
                 raise
             time.sleep(1)
+
+
+def _described(connection: duckdb.DuckDBPyConnection, node: Mapping[str, Any]) -> dict[str, Any]:
+    """What the Dagster UI shows of a mart: how many rows, its newest day, and the last rows by its key."""
+    key = node["config"]["meta"]["key"]
+    days = [name for name in key if node["columns"][name].get("data_type") == "date"]
+    figures = ", ".join(["count(*)", *(f"max({name})" for name in days)])
+    (counted,) = connection.execute(f"SELECT {figures} FROM {node['alias']}").fetchall()
+    order = ", ".join(f"{name} DESC" for name in (*days, *(name for name in key if name not in days)))
+    rows = connection.sql(f"SELECT * FROM {node['alias']} ORDER BY {order} LIMIT {_PREVIEW_ROWS}").df()
+    return {
+        "dagster/row_count": counted[0],
+        **{f"newest_{name}": f"{day}" for name, day in zip(days, counted[1:], strict=True)},
+        "preview": markdown(rows),
+    }
 
 
 def _publish(

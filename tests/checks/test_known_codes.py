@@ -25,7 +25,10 @@ def test_codes_of_other_instruments_block(lake_copy: Callable[[], Pipeline], pai
     (failure,) = failures(pipeline, overlap_checks(), f"raw/{dataset}:codes_are_known")
     assert failure.severity == dg.AssetCheckSeverity.ERROR
     assert f"are in {known_to}" in str(failure.metadata["broken_rows"].value)
-    assert all(spec.blocking for check in overlap_checks() for spec in check.check_specs)
+    blocking = {spec.asset_key.path[-1]: spec.blocking for check in overlap_checks() for spec in check.check_specs}
+    assert blocking == {pair.dataset: load_contract()[pair.dataset].required for pair in PAIRS}
+    assert blocking["index_weight"]
+    assert blocking["etf_share"]
 
 
 def test_weights_of_indices_nobody_tracks_block(lake_copy: Callable[[], Pipeline]) -> None:
