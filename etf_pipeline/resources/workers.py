@@ -4,13 +4,13 @@ They are forked from a server without threads (`forkserver`), which imports what
 process. They end with this process, however it ends.
 """
 
-import atexit
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import forkserver
+from multiprocessing.util import Finalize
 from typing import ParamSpec, TypeVar
 
 _AT_ONCE = 2
@@ -30,7 +30,9 @@ def start() -> None:
         context.set_forkserver_preload(_SLOW_TO_IMPORT)
         forkserver.ensure_running()
         _pool = ProcessPoolExecutor(_AT_ONCE, context, initializer=_end_with_parent)
-        atexit.register(_stop)
+        # in processes that multiprocessing started, nothing that was registered with atexit runs, and the end of them
+        # waits for processes they started themselves
+        Finalize(None, _stop, exitpriority=100)
 
 
 def are_started() -> bool:

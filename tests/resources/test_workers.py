@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -60,3 +61,14 @@ def test_a_worker_ends_with_the_killed_process(tmp_path: Path) -> None:
     while _is_alive(worker):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def _begin_one() -> None:
+    assert workers.begin(os.getpid).result() != os.getpid()
+
+
+def test_a_process_of_multiprocessing_ends_with_its_workers() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_begin_one)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
