@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etf_pipeline.checks.gate import require_sound
+from etf_pipeline.checks.verdict import markdown
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core import rsi
 from etf_pipeline.core.active_holdings import ALMOST_SOLVED, rolling_simulated_holdings
@@ -52,18 +53,20 @@ def write_table(pipeline: Pipeline, table: Table, frame: pd.DataFrame, **metadat
     """Store and describe `table` for whoever publishes several and then renews the catalogue once."""
     rows = table.to_arrow(frame)
     pipeline.lake.publish(table.name, rows, pipeline.parameters.hash)
-    return _described(pipeline, rows, len(rows), **metadata)
+    return _described(pipeline, table, rows, len(rows), **metadata)
 
 
-def _described(pipeline: Pipeline, rows: pa.Table, count: int, **metadata: Any) -> dg.MaterializeResult:
+def _described(pipeline: Pipeline, table: Table, rows: pa.Table, count: int, **metadata: Any) -> dg.MaterializeResult:
     """What the Dagster UI shows of a table of `count` rows, of which the newest are the last of `rows`."""
-    newest = rows.slice(max(len(rows) - _PREVIEW_ROWS, 0)).to_pandas()
+    newest = rows.slice(max(len(rows) - _PREVIEW_ROWS, 0)).to_pandas(date_as_object=False)
+    columns = [dg.TableColumn(name, kind, meaning) for name, (kind, meaning) in table.columns.items()]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": count,
             "source": pipeline.lake.source_label,
             "settings_hash": pipeline.parameters.hash,
-            "preview": dg.MetadataValue.md(newest.to_markdown(index=False)),
+            "dagster/column_schema": dg.TableSchema(columns),
+            "preview": markdown(newest),
             **metadata,
         }
     )
@@ -118,6 +121,7 @@ def etf_daily(pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult:
     lake.build_catalogue()
     return _described(
         pipeline,
+        table,
         read_table(lake.published_files(table.name)[-1]),
         len(flow),
         etfs=pc.count_distinct(flow["etf_code"]).as_py(),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from etf_pipeline.assets.factors import factors_in_use, publish, signal_dates
 from etf_pipeline.checks.gate import require_sound
+from etf_pipeline.checks.verdict import markdown
 from etf_pipeline.contract import load_contract
 from etf_pipeline.core.calendar import last_calendar_session, sessions_after
 from etf_pipeline.core.calendar import rebalance_dates as dates_between
@@ -73,13 +74,13 @@ def strategy_assets(parameters: Parameters, start: date, end: date | None) -> li
                 require_sound(context, pipeline, STRATEGY_HOLDINGS.name, STRATEGY_HOLDINGS.to_arrow(computed))
             asked = pd.DatetimeIndex(context.partition_keys) if partitioned else None
             frame = _with_what_stays(pipeline, computed, asked)
-            latest = frame[frame["signal_date"] == frame["signal_date"].max()]
+            latest = frame[frame["signal_date"] == frame["signal_date"].max()].sort_values("rank")
             return publish(
                 pipeline,
                 STRATEGY_HOLDINGS,
                 frame,
                 dates=int(frame["signal_date"].nunique()),
-                current=dg.MetadataValue.md(latest.iloc[:, :8].to_markdown(index=False)),
+                current=markdown(latest[["rank", "industry_code", "industry_name", "weight", "composite", "flags"]]),
             )
 
     return [rebalance_dates, strategy_holdings, holdings_ledger]
